@@ -1,0 +1,254 @@
+-- The house of Belfry: what shall run (jobs), what became of it (runs), and who does it (nodes).
+-- Everything lies in the schema belfry; BullMQ's own tables, where PostgreSQL carries its messages, lie in another.
+
+-- One row: what the whole installation shares.
+create table belfry.installation (
+    only_row     boolean     not null default true,
+    id           text        not null default substr(md5(random()::text || clock_timestamp()::text), 1, 12),
+    -- When somebody last looked for due jobs, and the last time for which nobody did: due times in it were missed.
+    last_tick_at timestamptz,
+    gap_from     timestamptz,
+    gap_to       timestamptz,
+    created_at   timestamptz not null default now(),
+
+    constraint installation_pk       primary key (only_row),
+    constraint installation_one_row  check (only_row)
+);
+--> statement-breakpoint
+insert into belfry.installation default values;
+--> statement-breakpoint
+
+-- One row a start of a process. `beat` is raised by the living; who sees it stand still for a whole lease calls it lost.
+create table belfry.nodes (
+    incarnation bigint      generated always as identity,
+    name        text        not null,
+    version     text        not null,
+    address     text,
+    pid         integer     not null,
+    duties      text[]      not null,
+    slots       integer     not null default 0,
+    busy        integer     not null default 0,
+    beat        bigint      not null default 0,
+    beat_at     timestamptz not null default now(),
+    started_at  timestamptz not null default now(),
+    ended_at    timestamptz,
+    end_reason  text,
+
+    constraint nodes_pk          primary key (incarnation),
+    constraint nodes_end_reason  check (end_reason in ('stopped', 'lost', 'replaced')),
+    constraint nodes_end_is_told check ((ended_at is null) = (end_reason is null))
+);
+--> statement-breakpoint
+-- Serves the look at who lives; the ended ones are many in time.
+create index nodes_living on belfry.nodes (name) where ended_at is null;
+--> statement-breakpoint
+
+-- What somebody wants run. Columns of the definition carry the words of config.toml, so that a row can be written by hand.
+create table belfry.jobs (
+    id                bigint      generated always as identity,
+    name              text        not null,
+    remark            text        not null default '',
+    expr              text        not null,
+    timezone          text        not null default 'UTC',
+    enabled           boolean     not null default true,
+    command           jsonb       not null,
+    retry             jsonb       not null default '{}',
+    timeout_ms        bigint,
+    log               boolean     not null default true,
+    on_lost           text        not null default 'fail',
+    overlap           text        not null default 'skip',
+    misfire           text        not null default 'once',
+    catchup_window_ms bigint,
+    max_catchup       integer     not null default 100,
+
+    -- Who owns it: a file (config_id says which), a request, or whoever wrote the row.
+    source            text        not null default 'table',
+    config_id         text,
+    trace_id          text,
+
+    -- revision counts edits: a tick worked out from an older one moves nothing.
+    -- next_due_at empty: not worked out yet; ended_at: never due again; fault: why it was disabled.
+    -- policy: retry, timeout and on_lost with every default filled in, as its runs will carry it.
+    revision          integer     not null default 1,
+    policy            jsonb,
+    next_due_at       timestamptz,
+    ended_at          timestamptz,
+    fault             text,
+    created_at        timestamptz not null default now(),
+    updated_at        timestamptz not null default now(),
+    deleted_at        timestamptz,
+
+    constraint jobs_pk              primary key (id),
+    constraint jobs_name_length     check (length(name) between 1 and 200),
+    constraint jobs_timeout         check (timeout_ms > 0),
+    constraint jobs_on_lost         check (on_lost in ('fail', 'retry')),
+    constraint jobs_overlap         check (overlap in ('skip', 'allow', 'wait', 'wait_all', 'replace')),
+    constraint jobs_misfire         check (misfire in ('skip', 'once', 'all')),
+    constraint jobs_catchup_window  check (catchup_window_ms >= 0),
+    constraint jobs_max_catchup     check (max_catchup between 1 and 10000),
+    constraint jobs_source          check (source in ('file', 'api', 'table')),
+    constraint jobs_file_is_named   check ((source = 'file') = (config_id is not null))
+);
+--> statement-breakpoint
+-- A name is taken by one living job; a deleted one gives it back.
+create unique index jobs_name_once on belfry.jobs (name) where deleted_at is null;
+--> statement-breakpoint
+-- Serves the ticker: what is due, first of all what is not worked out yet.
+create index jobs_due on belfry.jobs (next_due_at nulls first) where enabled and deleted_at is null and ended_at is null;
+--> statement-breakpoint
+-- Serves the file that owns jobs, at start.
+create index jobs_of_file on belfry.jobs (config_id) where config_id is not null and deleted_at is null;
+--> statement-breakpoint
+
+-- An edit by plain SQL is an edit too: it counts as a revision, and its due time is worked out afresh.
+create function belfry.job_edited() returns trigger language plpgsql as $$
+begin
+    if new.revision = old.revision then
+        new.revision    := old.revision + 1;
+        new.next_due_at := null;
+        new.ended_at    := null;
+        new.updated_at  := now();
+    end if;
+    return new;
+end
+$$;
+--> statement-breakpoint
+create trigger jobs_count_edits
+    before update of name, expr, timezone, enabled, command, retry, timeout_ms, log, on_lost, overlap, misfire, catchup_window_ms, max_catchup
+    on belfry.jobs for each row execute function belfry.job_edited();
+--> statement-breakpoint
+-- Wakes the tickers of all nodes; polling makes it sure.
+create function belfry.jobs_changed() returns trigger language plpgsql as $$
+begin
+    notify belfry_jobs;
+    return null;
+end
+$$;
+--> statement-breakpoint
+create trigger jobs_wake_tickers
+    after insert or update of expr, timezone, enabled, deleted_at
+    on belfry.jobs for each statement execute function belfry.jobs_changed();
+--> statement-breakpoint
+
+-- One row a due time or a trigger, from queued to its end; also when we decide not to run it (skipped, with its reason).
+create table belfry.runs (
+    id           bigint      generated always as identity,
+    job_id       bigint      not null,
+    job_name     text        not null,
+    cause        text        not null default 'schedule',
+    target       text        not null default '',
+    due_at       timestamptz not null,
+
+    -- A row may stand for a long row of missed due times, from due_at to last_due_at.
+    last_due_at  timestamptz,
+    due_count    integer     not null default 1,
+
+    state        text        not null default 'queued',
+    reason       text,
+
+    -- What shall be done, as it was when it became due: an edit never changes what is queued.
+    command      jsonb       not null,
+    policy       jsonb       not null default '{}',
+    overlap      text        not null default 'skip',
+
+    -- On its way: ready from when, held back by another run, given to the queue when and how often.
+    ready_at     timestamptz not null,
+    catchup      boolean     not null default false,
+    blocked      boolean     not null default false,
+    sent_at      timestamptz,
+    sends        integer     not null default 0,
+
+    -- Who holds it. epoch grows with every claim: what an older holder still says is not believed.
+    owner        bigint,
+    node         text,
+    epoch        integer     not null default 0,
+    attempt      integer     not null default 0,
+    begun_at     timestamptz,
+    cancel_at    timestamptz,
+
+    -- What became of it.
+    failed_count integer     not null default 0,
+    attempts     jsonb       not null default '[]',
+    result       jsonb,
+    error        text,
+    queued_at    timestamptz not null,
+    started_at   timestamptz,
+    finished_at  timestamptz,
+    rerun_of     bigint,
+    trace_id     text        not null,
+
+    constraint runs_pk               primary key (id),
+    constraint runs_job              foreign key (job_id)   references belfry.jobs (id) on delete restrict,
+    constraint runs_cause            check (cause in ('schedule', 'manual', 'rerun', 'backfill', 'after')),
+    constraint runs_state            check (state in ('queued', 'running', 'retrying', 'succeeded', 'failed', 'cancelled', 'skipped')),
+    constraint runs_final_is_ended   check ((finished_at is not null) = (state in ('succeeded', 'failed', 'cancelled', 'skipped'))),
+    constraint runs_running_is_held  check ((owner is not null) = (state = 'running')),
+    constraint runs_skip_is_told     check (state <> 'skipped' or reason is not null)
+)
+-- Room on each page, so that being sent touches no index.
+with (fillfactor = 70);
+--> statement-breakpoint
+-- A due time fires once, whoever ticks.
+create unique index runs_due_once on belfry.runs (job_id, due_at, target) where cause = 'schedule';
+--> statement-breakpoint
+-- Serves dispatch: what is ready, live before catch-up, oldest first.
+create index runs_ready on belfry.runs (catchup, ready_at, id) where state in ('queued', 'retrying') and not blocked;
+--> statement-breakpoint
+-- Serves overlap: whether a job has a run that is not at its end.
+create index runs_unfinished on belfry.runs (job_id) where state in ('queued', 'running', 'retrying');
+--> statement-breakpoint
+-- Serves what waits for another run of its job.
+create index runs_blocked on belfry.runs (job_id, id) where blocked and state in ('queued', 'retrying');
+--> statement-breakpoint
+-- Serves the search for what a lost or restarted node held.
+create index runs_held on belfry.runs (owner) where state = 'running';
+--> statement-breakpoint
+-- Serves the record of one job, newest first.
+create index runs_of_job on belfry.runs (job_name, id);
+--> statement-breakpoint
+-- Serves the search for what did not go well.
+create index runs_not_well on belfry.runs (state, id) where state in ('failed', 'cancelled', 'skipped');
+--> statement-breakpoint
+-- Serves the search by time at a fraction of a full index's cost: rows lie in order of their making.
+create index runs_by_time on belfry.runs using brin (queued_at);
+--> statement-breakpoint
+
+-- Claims what is wanted and may run now; what another run of its job holds back is skipped or waits, as its overlap says.
+-- Two statements, and so two snapshots: the first locks the jobs that mind, so that the second sees what others claimed.
+create function belfry.claim_runs(wanted bigint[], claimant bigint, claimant_name text, at timestamptz)
+returns setof belfry.runs language plpgsql as $$
+begin
+    perform from belfry.jobs
+      where id in (select job_id from belfry.runs where id = any (wanted) and overlap <> 'allow')
+      order by id
+        for no key update;
+
+    return query
+    with ready as (
+        select r.id,
+               r.overlap <> 'allow' and (
+                   row_number() over (partition by r.job_id order by r.state = 'retrying' desc, r.due_at, r.id) > 1
+                   or exists (select from belfry.runs o
+                               where o.job_id = r.job_id and o.id <> r.id and o.state in ('running', 'retrying'))
+               ) as held_back
+          from belfry.runs r
+         where r.id = any (wanted) and r.state in ('queued', 'retrying') and not r.blocked and r.ready_at <= at
+    ), skipped as (
+        update belfry.runs r
+           set state = 'skipped', reason = 'overlap', finished_at = at
+          from ready
+         where r.id = ready.id and ready.held_back and r.overlap = 'skip' and r.state = 'queued'
+    ), waiting as (
+        update belfry.runs r
+           set blocked = true, sent_at = null, sends = 0
+          from ready
+         where r.id = ready.id and ready.held_back and r.overlap <> 'skip' and r.state = 'queued'
+    )
+    update belfry.runs r
+       set state = 'running', attempt = r.attempt + 1, epoch = r.epoch + 1, owner = claimant, node = claimant_name,
+           started_at = coalesce(r.started_at, at), begun_at = at, sent_at = null, sends = 0
+      from ready
+     where r.id = ready.id and not ready.held_back and r.state in ('queued', 'retrying')
+    returning r.*;
+end
+$$;

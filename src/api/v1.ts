@@ -1,0 +1,92 @@
+// The little of /v1 that a person needs at once: look at jobs, switch them on and off, run one now, delete one.
+
+import { Hono, type Context } from 'hono';
+import { z } from 'zod';
+import { Refusal, wire } from '../errors.ts';
+import { inputOfRow } from '../jobs/written.ts';
+import { flag, table, wholeNumber } from '../shapes.ts';
+import type { JobRow } from '../store/jobs.ts';
+import { bodyOf, shaped, type DoorEnv } from './wire.ts';
+
+type Deps = {
+  readonly jobs: {
+    readonly list: (after: string, limit: number) => Promise<readonly JobRow[]>;
+    readonly byName: (name: string) => Promise<JobRow | undefined>;
+  };
+  readonly deleteJob: (name: string) => Promise<void>;
+  readonly setEnabled: (name: string, enabled: boolean) => Promise<void>;
+  readonly trigger: (name: string, options: { override: boolean; traceId: string }) => Promise<{ id: number }>;
+};
+
+/** The calls under /v1. A refusal answers 4xx with `{"error": kind, "message": …}`. */
+export function v1Api(deps: Deps): Hono<DoorEnv> {
+  const app = new Hono<DoorEnv>();
+
+  app.get('/jobs', async (c) => {
+    const { limit, after } = shaped(pageRequest, c.req.query());
+    const rows = await deps.jobs.list(after ?? '', limit + 1);
+    const jobs = rows.slice(0, limit).map(jobOf);
+    return c.json({ jobs, ...(rows.length > limit ? { next: jobs.at(-1)?.name } : {}) });
+  });
+
+  app.get('/jobs/:name', async (c) => {
+    const job = await deps.jobs.byName(c.req.param('name'));
+    if (!job) throw new Refusal('not_found', 'job not found');
+    return c.json(jobOf(job));
+  });
+
+  app.delete('/jobs/:name', async (c) => {
+    const name = c.req.param('name');
+    await deps.deleteJob(name);
+    c.get('log').info({ job: name }, 'deleted_job');
+    return c.body(null, 204);
+  });
+
+  app.post('/jobs/:name/enable', (c) => switchJob(c, c.req.param('name'), true));
+  app.post('/jobs/:name/disable', (c) => switchJob(c, c.req.param('name'), false));
+
+  app.post('/jobs/:name/trigger', async (c) => {
+    const { override } = shaped(triggerRequest, await bodyOf(c));
+    const run = await deps.trigger(c.req.param('name'), { override, traceId: c.get('traceId') });
+    return c.json({ id: run.id }, 202);
+  });
+
+  app.onError((fault, c) => {
+    if (fault instanceof Refusal) return c.json({ error: fault.kind, message: fault.message }, wire[fault.kind].status);
+    c.get('log').error({ err: fault }, 'request_failed');
+    return c.json({ error: 'internal', message: 'internal error' }, 500);
+  });
+
+  return app;
+
+  async function switchJob(c: Context<DoorEnv>, name: string, enabled: boolean): Promise<Response> {
+    await deps.setEnabled(name, enabled);
+    c.get('log').info({ job: name }, enabled ? 'enabled_job' : 'disabled_job');
+    const job = await deps.jobs.byName(name);
+    return job ? c.json(jobOf(job)) : c.body(null, 204);
+  }
+}
+
+const pageRequest = table({
+  limit: wholeNumber(1, 1000, true).default(100),
+  // A name to go on after, as the `next` of the page before.
+  after: z.string().max(200).optional(),
+});
+
+const triggerRequest = table({ override: flag().default(false) });
+
+/** A job as it is written down, and what became of that. */
+function jobOf(job: JobRow) {
+  return {
+    id: job.id,
+    ...inputOfRow(job),
+    name: job.name,
+    source: job.source,
+    next_due_at: job.nextDueAt,
+    ended_at: job.endedAt,
+    fault: job.fault,
+    revision: job.revision,
+    created_at: job.createdAt,
+    updated_at: job.updatedAt,
+  };
+}

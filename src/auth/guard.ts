@@ -1,0 +1,44 @@
+// Who may come in. Until sign-in exists the service listens on loopback only and is open to this machine, but not to its
+// browsers: a page from elsewhere must not reach a shell through them.
+
+import type { MiddlewareHandler } from 'hono';
+import { Refusal } from '../errors.ts';
+
+/**
+ * Refuses (`not_allowed`) a request whose Host is not of this machine or configured (DNS rebinding), and one that a web page of
+ * another origin caused (Origin, and Sec-Fetch-Site of the Fetch Metadata standard).
+ */
+export function guardOrigin(hosts: readonly string[]): MiddlewareHandler {
+  const configured = new Set(hosts.map((host) => host.toLowerCase()));
+  return async (c, next) => {
+    const host = c.req.header('host') ?? '';
+    const name = hostName(host);
+    if (name === undefined || !(isLoopback(name) || configured.has(name))) {
+      throw new Refusal('not_allowed', 'Host: expected this machine (localhost, 127.0.0.1) or a name listed in transport.http.hosts');
+    }
+    const origin = c.req.header('origin');
+    if (origin !== undefined && !isSameOrigin(origin, host)) {
+      throw new Refusal('not_allowed', 'Origin: calls from web pages of another origin are not allowed');
+    }
+    const site = c.req.header('sec-fetch-site');
+    if (site !== undefined && site !== 'same-origin' && site !== 'none') {
+      throw new Refusal('not_allowed', 'Sec-Fetch-Site: calls from web pages of another site are not allowed');
+    }
+    await next();
+  };
+}
+
+/** The name in a Host header, without its port, in lower case. */
+function hostName(host: string): string | undefined {
+  const found = /^(\[[0-9a-f:.]+\]|[^:@/\s]+)(?::\d{1,5})?$/i.exec(host);
+  return found?.[1]?.toLowerCase();
+}
+
+function isLoopback(name: string): boolean {
+  return name === 'localhost' || name === '[::1]' || /^127(\.\d{1,3}){3}$/.test(name);
+}
+
+function isSameOrigin(origin: string, host: string): boolean {
+  const found = /^https?:\/\/(.+)$/i.exec(origin);
+  return found?.[1]?.toLowerCase() === host.toLowerCase();
+}

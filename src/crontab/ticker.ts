@@ -1,0 +1,113 @@
+// A tick: one look for due jobs, and the firing of them. Every node with the crontab duty ticks; there is no leader.
+
+import type { Bell, Clock, Loop } from '../clock.ts';
+import { every } from '../clock.ts';
+import type { DueLook, Fired, Fire, JobRow, Move } from '../store/jobs.ts';
+import { Refusal } from '../errors.ts';
+import type { Log } from '../observe/log.ts';
+import { expand } from './due.ts';
+import type { Schedule } from './expression.ts';
+
+type Deps = {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly jobs: {
+    readonly look: (limit: number) => Promise<DueLook>;
+    readonly fire: (moves: readonly Move[], fires: readonly Fire[], now: Date) => Promise<readonly Fired[]>;
+  };
+  /** Works out a row that was written by hand; a bad one is switched off with its fault on it. */
+  readonly workOut: (job: JobRow, now: Date) => Promise<void>;
+  readonly scheduleOf: (job: JobRow) => Schedule;
+  /** Switches off a job whose row can't be understood any more. */
+  readonly disableFaulty: (job: JobRow, fault: string) => Promise<void>;
+  /** Told when runs are waiting to be sent. */
+  readonly dispatch: Bell;
+};
+
+// Jobs taken by one tick. More than that are due: the next tick follows at once.
+const mostAtOnce = 1000;
+// Nobody sleeps longer than this: polling makes sure what NOTIFY makes prompt.
+const longestSleepMs = 1000;
+
+/** Ticks until stopped; `bell` wakes it. */
+export function startTicker(deps: Deps, bell: Bell): Loop {
+  return every(deps.clock, () => tick(deps), {
+    bell,
+    onFault: (fault) => deps.log.error({ err: fault }, 'tick_failed'),
+  });
+}
+
+/** Looks once, fires what is due; answers how many milliseconds the next look may wait. */
+export async function tick(deps: Deps): Promise<number> {
+  const look = await deps.jobs.look(mostAtOnce);
+  const [known, unknown] = partition(look.due, isWorkedOut);
+  for (const job of unknown) await deps.workOut(job, look.now);
+  const moves: Move[] = [];
+  const fires: Fire[] = [];
+  for (const job of known) await expandInto(deps, job, look, moves, fires);
+  if (moves.length > 0) {
+    const fired = await deps.jobs.fire(moves, fires, look.now);
+    if (fired.some((run) => run.state === 'queued')) deps.dispatch.ring();
+    for (const run of fired) tell(deps.log, run);
+  }
+  if (look.due.length >= mostAtOnce || unknown.length > 0 || moves.some((move) => isDue(move, look.now))) return 0;
+  return sleepUntil(earliest(look.nextAt, moves), look.now);
+}
+
+async function expandInto(deps: Deps, job: WorkedOut, look: DueLook, moves: Move[], fires: Fire[]): Promise<void> {
+  let schedule: Schedule;
+  try {
+    schedule = deps.scheduleOf(job);
+  } catch (fault) {
+    if (!(fault instanceof Refusal)) throw fault;
+    await deps.disableFaulty(job, fault.message);
+    return;
+  }
+  const { fires: due, next } = expand(dueJob(job), schedule, look.now, look.gap);
+  moves.push({ jobId: job.id, revision: job.revision, seen: job.nextDueAt, next });
+  for (const each of due) fires.push({ jobId: job.id, ...each });
+}
+
+type WorkedOut = JobRow & { nextDueAt: Date };
+
+function isWorkedOut(job: JobRow): job is WorkedOut {
+  return job.nextDueAt !== null && job.policy !== null && job.traceId !== null;
+}
+
+function dueJob(job: WorkedOut) {
+  return {
+    nextDueAt: job.nextDueAt,
+    misfire: job.misfire,
+    overlap: job.overlap,
+    catchupWindowMs: job.catchupWindowMs ?? undefined,
+    maxCatchup: job.maxCatchup,
+  };
+}
+
+function tell(log: Log, run: Fired): void {
+  const fields = { trace_id: run.traceId, job: run.jobName, run: run.id, due_at: run.dueAt };
+  if (run.state === 'skipped') log.info({ ...fields, reason: run.reason }, 'skipped_job');
+  else log.info(fields, 'arrived_job');
+}
+
+function isDue(move: Move, now: Date): boolean {
+  return move.next !== undefined && move.next <= now;
+}
+
+function earliest(nextAt: Date | undefined, moves: readonly Move[]): number {
+  return Math.min(nextAt?.getTime() ?? Infinity, ...moves.map((move) => move.next?.getTime() ?? Infinity));
+}
+
+function sleepUntil(at: number, now: Date): number {
+  return Math.min(Math.max(at - now.getTime(), 0), longestSleepMs);
+}
+
+function partition<T, U extends T>(all: readonly T[], isOne: (each: T) => each is U): [U[], T[]] {
+  const ones: U[] = [];
+  const others: T[] = [];
+  for (const each of all) {
+    if (isOne(each)) ones.push(each);
+    else others.push(each);
+  }
+  return [ones, others];
+}

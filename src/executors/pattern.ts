@@ -1,0 +1,24 @@
+// Tests a text by a regular expression that somebody wrote, who may not know that `(a+)+$` can take longer than the universe
+// is old. A regular expression cannot be stopped, but a script that runs one can.
+
+import { createContext, Script } from 'node:vm';
+
+/** What honest patterns need a thousandth of; our event loop stands still meanwhile. */
+const limitMs = 250;
+
+const context = createContext(Object.create(null));
+const test = new Script('new RegExp(pattern).test(text)');
+
+/** Whether the pattern is found in the text; undefined when that could not be told within a quarter of a second. */
+export function isFound(pattern: string, text: string): boolean | undefined {
+  context['pattern'] = pattern;
+  context['text'] = text;
+  try {
+    return test.runInContext(context, { timeout: limitMs }) === true;
+  } catch (thrown) {
+    if (thrown instanceof Error && 'code' in thrown && thrown.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return undefined;
+    throw thrown;
+  } finally {
+    context['text'] = '';
+  }
+}

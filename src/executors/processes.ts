@@ -1,0 +1,64 @@
+// The processes of this machine as the kernel shows them in /proc (proc(5)). Where there is no /proc, nothing is found.
+
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** What is needed to tell one process from another that got its number later. */
+export type ProcessStat = {
+  readonly state: string;
+  readonly group: number;
+  readonly session: number;
+  /** Clock ticks since boot: a number that was given again has another one. */
+  readonly startedAt: number;
+};
+
+/** The numbers of all processes that are there now. */
+export function processIds(): number[] {
+  try {
+    return readdirSync('/proc').map(Number).filter(Number.isInteger);
+  } catch {
+    return [];
+  }
+}
+
+/** Undefined when the process is gone. */
+export function statOf(pid: number): ProcessStat | undefined {
+  const text = readProc(pid, 'stat')?.toString('latin1');
+  if (text === undefined) return undefined;
+  // The second field is the program's name in parentheses and may hold anything, parentheses and blanks too.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const [state = '', , group, session] = fields;
+  return { state, group: Number(group), session: Number(session), startedAt: Number(fields[19]) };
+}
+
+/**
+ * Whether the process began with every one of these `NAME=value` in its environment. False for a process of another
+ * user, whose environment may not be read, and for one that wrote over its own.
+ */
+export function beganWith(pid: number, variables: readonly string[]): boolean {
+  const environ = readProc(pid, 'environ');
+  if (environ === undefined || environ.length === 0) return false;
+  return variables.every((variable) => {
+    const entry = Buffer.from(`${variable}\0`);
+    return environ.subarray(0, entry.length).equals(entry) || environ.includes(Buffer.concat([Buffer.from('\0'), entry]));
+  });
+}
+
+/** Whether a member of this process group still lives; a zombie that nobody reaps does not. */
+export function groupHasLivingMember(group: number): boolean {
+  const pids = processIds();
+  // Without /proc the kernel's answer to kill(2), which brought us here, has to do.
+  return pids.length === 0 || pids.some((pid) => isLivingMember(statOf(pid), group));
+}
+
+function isLivingMember(stat: ProcessStat | undefined, group: number): boolean {
+  return stat?.group === group && stat.state !== 'Z' && stat.state !== 'X';
+}
+
+/** Undefined when the process is gone or is not ours to look at. */
+function readProc(pid: number, file: 'stat' | 'environ'): Buffer | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`);
+  } catch {
+    return undefined;
+  }
+}

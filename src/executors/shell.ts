@@ -1,0 +1,205 @@
+// Runs a shell command, or a program with its arguments, as a process group of its own.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
+import { messageOf } from '../errors.ts';
+import { type Capture, capture } from './capture.ts';
+import type { AttemptRequest, AttemptResult, Executor } from './executor.ts';
+import { endGroup } from './group.ts';
+import { killLeftovers } from './leftovers.ts';
+import { cleanText } from './output.ts';
+import { pipeSource } from './pipes.ts';
+import { parseShellCommand, type ShellCommand } from './shell-command.ts';
+import { endedBy, type StopCause, stoppedBefore, stopReasonOf } from './stop.ts';
+
+export type { ShellCommand } from './shell-command.ts';
+
+/** How long output is waited for after the command ended: a process that it left behind can hold the pipe for ever. */
+const drainMs = 2_000;
+
+const defaultShell = '/bin/sh';
+
+type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
+type Child = { readonly pid: number; readonly exit: Promise<Exit> };
+
+/**
+ * The executor of `{ type: "shell" }`. `inheritedEnv` is what of our own environment a command may see;
+ * `outputLimitBytes` is kept of stdout and of stderr each, as the command wrote it.
+ *
+ * A command that leaves processes behind and ends well is let be; when it is stopped they are ended with it.
+ */
+export function shellExecutor(options: {
+  readonly outputLimitBytes: number;
+  readonly inheritedEnv: Record<string, string>;
+}): Executor<ShellCommand> {
+  const nextPipe = pipeSource(options.inheritedEnv);
+
+  async function execute(request: AttemptRequest<ShellCommand>): Promise<AttemptResult> {
+    const output = request.keepOutput ? await openOutput() : undefined;
+    const child = await start(request, options.inheritedEnv, output);
+    if (!('pid' in child)) return notStarted(child, request);
+    const cause = await stoppedBefore(child.exit, request);
+    const gone = cause === undefined || (await endTree(child, request));
+    const exit = gone ? await child.exit : { code: null, signal: null };
+    await drain(output);
+    return reportOf(request, child, exit, cause, gone, output);
+  }
+
+  async function openOutput(): Promise<Output> {
+    const limit = options.outputLimitBytes;
+    return { out: capture(await nextPipe(), limit), stderr: capture(await nextPipe(), limit) };
+  }
+
+  return { type: 'shell', defaults: { maxAttempts: 1, timeoutMs: 3_600_000 }, parse: parseShellCommand, execute };
+}
+
+type Output = { readonly out: Capture; readonly stderr: Capture };
+type NotStarted = Pick<AttemptResult, 'outcome'> & { readonly error: string };
+
+/** The signal is looked at last before the child is there, and again by whoever waits for it: no stop is missed. */
+async function start(
+  request: AttemptRequest<ShellCommand>,
+  inheritedEnv: Record<string, string>,
+  output: Output | undefined,
+): Promise<Child | NotStarted> {
+  const begun = request.signal.aborted
+    ? endedBy(stopReasonOf(request.signal), request.timeoutMs)
+    : await spawnGroup(request, inheritedEnv, output);
+  if (!('pid' in begun)) for (const stream of [output?.out, output?.stderr]) stream?.dismiss();
+  return begun;
+}
+
+async function spawnGroup(
+  request: AttemptRequest<ShellCommand>,
+  inheritedEnv: Record<string, string>,
+  output: Output | undefined,
+): Promise<Child | NotStarted> {
+  const { target, argv = [request.command.shell ?? defaultShell, '-c', target ?? ''], cwd } = request.command;
+  const [program = '', ...args] = argv;
+  try {
+    const child = spawn(program, args, {
+      ...(cwd === undefined ? {} : { cwd }),
+      env: environmentOf(request, inheritedEnv),
+      detached: true,
+      stdio: ['ignore', output?.out.stdio ?? 'ignore', output?.stderr.stdio ?? 'ignore'],
+    });
+    if (child.pid === undefined) throw (await once(child, 'error'))[0];
+    output?.out.start(child.stdout);
+    output?.stderr.start(child.stderr);
+    const exit = new Promise<Exit>((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
+    return { pid: child.pid, exit };
+  } catch (thrown) {
+    return { outcome: 'failed', error: cleanText(`cannot start ${program}: ${reasonOf(thrown, cwd)}`) };
+  }
+}
+
+function environmentOf(
+  { command, job, runId, attempt, dueAt, cause, traceparent, marker }: AttemptRequest<ShellCommand>,
+  inheritedEnv: Record<string, string>,
+): Record<string, string> {
+  return {
+    ...inheritedEnv,
+    ...command.env,
+    BELFRY_JOB: job,
+    BELFRY_RUN_ID: runId,
+    BELFRY_ATTEMPT: String(attempt),
+    BELFRY_DUE_AT: dueAt.toISOString(),
+    BELFRY_CAUSE: cause,
+    BELFRY_MARKER: marker,
+    TRACEPARENT: traceparent,
+  };
+}
+
+/** A missing working directory comes as ENOENT of the program: tell them apart. */
+function reasonOf(thrown: unknown, cwd: string | undefined): string {
+  const code = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
+  if (code === 'ENOENT' && cwd !== undefined && !existsSync(cwd)) return `the directory ${cwd} does not exist`;
+  if (code === 'ENOENT') return 'no such program';
+  if (code === 'E2BIG') return 'the command and its environment are too long (E2BIG)';
+  return messageOf(thrown);
+}
+
+/** The group, and whatever left the group but still carries our marker. Returns whether all is known to be gone. */
+async function endTree(child: Child, request: AttemptRequest<ShellCommand>): Promise<boolean> {
+  const gone = await endGroup(child.pid, child.exit, request.killGraceMs);
+  await killLeftovers(request.marker, request.runId);
+  return gone;
+}
+
+async function drain(output: Output | undefined): Promise<void> {
+  if (output === undefined) return;
+  const ended = new AbortController();
+  const waited = setTimeout(drainMs, undefined, { signal: ended.signal }).catch(() => undefined);
+  await Promise.race([Promise.all([output.out.ended, output.stderr.ended]), waited]);
+  ended.abort();
+  output.out.stop();
+  output.stderr.stop();
+}
+
+function notStarted({ outcome, error }: NotStarted, { keepOutput }: AttemptRequest<ShellCommand>): AttemptResult {
+  const result = { out: '', err: error, stderr: '', exitCode: null, ...(keepOutput ? {} : { kept: false }) };
+  return { outcome, known: true, error, result };
+}
+
+function reportOf(
+  request: AttemptRequest<ShellCommand>,
+  child: Child,
+  exit: Exit,
+  cause: StopCause | undefined,
+  gone: boolean,
+  output: Output | undefined,
+): AttemptResult {
+  const { outcome, error: reason } = cause === undefined ? endedBySelf(exit) : endedBy(cause, request.timeoutMs);
+  const error = gone ? reason : `${reason}; process group ${child.pid} did not die of KILL`;
+  return {
+    outcome,
+    known: gone,
+    ...(error === undefined ? {} : { error }),
+    ...(exit.code === null ? {} : { exitCode: exit.code }),
+    result: {
+      out: output?.out.text() ?? '',
+      err: error ?? '<nil>',
+      stderr: output?.stderr.text() ?? '',
+      exitCode: exit.code,
+      ...(output === undefined ? { kept: false } : factsOf(output)),
+    },
+  };
+}
+
+function endedBySelf({ code, signal }: Exit): { outcome: 'succeeded' | 'failed'; error?: string } {
+  if (code === 0) return { outcome: 'succeeded' };
+  if (signal === null) return { outcome: 'failed', error: `exit status ${code}` };
+  return { outcome: 'failed', error: `signal: ${signalNames[signal] ?? signal.slice(3).toLowerCase()}` };
+}
+
+/** When it spoke first and last, and how much of it was not kept. */
+function factsOf({ out, stderr }: Output): Record<string, unknown> {
+  const moments = [out.firstAt(), out.lastAt(), stderr.firstAt(), stderr.lastAt()].filter((at) => at !== undefined);
+  const sorted = moments.map((at) => at.toISOString()).sort();
+  const cut = out.cut() + stderr.cut();
+  return {
+    ...(sorted.length === 0 ? {} : { firstOutputAt: sorted[0], lastOutputAt: sorted.at(-1) }),
+    ...(cut === 0 ? {} : { cut }),
+  };
+}
+
+/** As Go prints them on Linux, which the first users' scripts look for. */
+const signalNames: Partial<Record<NodeJS.Signals, string>> = {
+  SIGHUP: 'hangup',
+  SIGINT: 'interrupt',
+  SIGQUIT: 'quit',
+  SIGILL: 'illegal instruction',
+  SIGTRAP: 'trace/breakpoint trap',
+  SIGABRT: 'aborted',
+  SIGBUS: 'bus error',
+  SIGFPE: 'floating point exception',
+  SIGKILL: 'killed',
+  SIGUSR1: 'user defined signal 1',
+  SIGSEGV: 'segmentation fault',
+  SIGUSR2: 'user defined signal 2',
+  SIGPIPE: 'broken pipe',
+  SIGALRM: 'alarm clock',
+  SIGTERM: 'terminated',
+};

@@ -1,0 +1,128 @@
+// Jobs are made and changed here, wherever they come from: a request, the file, or a row written by hand.
+
+import type { Bell, Clock } from '../clock.ts';
+import type { Schedule } from '../crontab/expression.ts';
+import { Refusal } from '../errors.ts';
+import type { Executor } from '../executors/executor.ts';
+import { describeFaults } from '../faults.ts';
+import type { Log } from '../observe/log.ts';
+import type { JobRow, WrittenJob } from '../store/jobs.ts';
+import { parseDefinition, type JobDefinition } from './definition.ts';
+import { inputOfRow, writtenOf } from './written.ts';
+
+export type ManageDeps = {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly kinds: ReadonlyMap<string, Executor>;
+  readonly defaultTimezone: string;
+  readonly scheduleOf: (job: { readonly name: string; readonly expr: string; readonly timezone: string }) => Schedule;
+  readonly newTraceId: () => string;
+  readonly jobs: {
+    readonly insert: (job: WrittenJob) => Promise<number | undefined>;
+    readonly update: (id: number, job: WrittenJob) => Promise<void>;
+    readonly byName: (name: string) => Promise<JobRow | undefined>;
+    readonly ofFile: (configId: string) => Promise<readonly JobRow[]>;
+    readonly remove: (name: string) => Promise<boolean>;
+    readonly setEnabled: (id: number, enabled: boolean, nextDueAt: Date | undefined) => Promise<void>;
+    readonly disableFaulty: (id: number, revision: number, fault: string) => Promise<void>;
+    readonly workOut: (id: number, revision: number, job: Pick<WrittenJob, 'command' | 'policy' | 'nextDueAt' | 'traceId'>) => Promise<void>;
+  };
+  /** Told when a job may be due sooner than the ticker thinks. */
+  readonly tick: Bell;
+};
+
+/** Makes a job as somebody asked for it over HTTP; answers its id. Refusals: `bad_input` with every fault, `conflict`. */
+export async function createJob(deps: ManageDeps, input: unknown, traceId: string): Promise<{ id: number; name: string }> {
+  const parsed = parseDefinition(input, deps);
+  if (!parsed.ok) throw new Refusal('bad_input', describeFaults(parsed.faults));
+  const { definition } = parsed;
+  const id = await deps.jobs.insert(written(deps, definition, { source: 'api', configId: null, traceId }));
+  if (id === undefined) throw new Refusal('conflict', `name: a job named "${definition.name}" exists already`);
+  deps.tick.ring();
+  return { id, name: definition.name };
+}
+
+/** Deletes a job; its runs stay, its name is free. */
+export async function deleteJob(deps: ManageDeps, name: string): Promise<void> {
+  if (!(await deps.jobs.remove(name))) throw new Refusal('not_found', `job not found: ${name}`);
+}
+
+/** Switches a job on or off; on, it goes on from now. A job whose row has a fault can't be switched on. */
+export async function setEnabled(deps: ManageDeps, name: string, enabled: boolean): Promise<void> {
+  const job = await deps.jobs.byName(name);
+  if (!job) throw new Refusal('not_found', `job not found: ${name}`);
+  if (enabled) {
+    const parsed = parseDefinition(inputOfRow(job), deps);
+    if (!parsed.ok) throw new Refusal('conflict', `job ${name} can't be enabled: ${describeFaults(parsed.faults)}`);
+  }
+  await deps.jobs.setEnabled(job.id, enabled, enabled ? deps.scheduleOf(job).next(deps.clock.now()) : undefined);
+  deps.tick.ring();
+}
+
+/**
+ * Brings the jobs that a file owns in line with it, by name: created, changed, and disabled when they are no longer in it. A
+ * name that is taken by a job of another source stays that one's, and is told.
+ */
+export async function applyFile(deps: ManageDeps, configId: string, definitions: readonly JobDefinition[]): Promise<void> {
+  const owned = new Map((await deps.jobs.ofFile(configId)).map((job) => [job.name, job]));
+  await Promise.all(definitions.map((definition) => applyOne(deps, configId, definition, owned.get(definition.name))));
+  const listed = new Set(definitions.map((definition) => definition.name));
+  for (const job of owned.values()) {
+    if (listed.has(job.name) || !job.enabled) continue;
+    await deps.jobs.setEnabled(job.id, false, undefined);
+    deps.log.info({ job: job.name }, 'disabled_job_not_in_file');
+  }
+  deps.tick.ring();
+}
+
+/** Works out a row that was written by hand; a bad one is switched off with its fault on it. `now` is the database's. */
+export async function workOut(deps: ManageDeps, job: JobRow, now: Date): Promise<void> {
+  const parsed = parseDefinition(inputOfRow(job), deps);
+  if (!parsed.ok) {
+    const fault = describeFaults(parsed.faults);
+    await deps.jobs.disableFaulty(job.id, job.revision, fault);
+    deps.log.error({ job: job.name, fault }, 'add_db_job_failed');
+    return;
+  }
+  const traceId = job.traceId ?? deps.newTraceId();
+  const { command, policy } = written(deps, parsed.definition, { source: 'table', configId: null, traceId });
+  const nextDueAt = deps.scheduleOf(job).next(now) ?? null;
+  await deps.jobs.workOut(job.id, job.revision, { command, policy, traceId, nextDueAt });
+  deps.log.info({ trace_id: traceId, job: job.name }, 'add_db_job_successed');
+}
+
+async function applyOne(deps: ManageDeps, configId: string, definition: JobDefinition, job: JobRow | undefined): Promise<void> {
+  const traceId = job?.traceId ?? deps.newTraceId();
+  const fields = { trace_id: traceId, job: definition.name };
+  const wanted = written(deps, definition, { source: 'file', configId, traceId });
+  if (job && isSame(job, wanted)) {
+    deps.log.info(fields, 'add_job_successed');
+    return;
+  }
+  if (job) await deps.jobs.update(job.id, wanted);
+  else if ((await deps.jobs.insert(wanted)) === undefined) {
+    deps.log.error({ ...fields, fault: 'the name is taken by a job that this file does not own' }, 'add_job_failed');
+    return;
+  }
+  deps.log.info({ ...fields, changed: true }, 'add_job_successed');
+}
+
+function written(deps: ManageDeps, definition: JobDefinition, origin: Pick<WrittenJob, 'source' | 'configId' | 'traceId'>): WrittenJob {
+  const nextDueAt = deps.scheduleOf(definition).next(deps.clock.now()) ?? null;
+  return { ...writtenOf(definition), ...origin, nextDueAt };
+}
+
+/** Whether a row says what is wanted already; its cursor, which moves, is not compared. */
+function isSame(job: JobRow, wanted: WrittenJob): boolean {
+  const { nextDueAt: _, ...definition } = wanted;
+  return Object.entries(definition).every(([key, value]) => canonical(job[key as keyof WrittenJob]) === canonical(value));
+}
+
+/** JSON with keys in order: jsonb does not keep theirs. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_, each: unknown) =>
+    typeof each === 'object' && each !== null && !Array.isArray(each)
+      ? Object.fromEntries(Object.entries(each).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : each,
+  );
+}

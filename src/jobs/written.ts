@@ -1,0 +1,56 @@
+// Between a definition and its row: the columns carry the words of config.toml, so that either can be made of the other.
+
+import type { Policy } from '../runs/lifecycle.ts';
+import type { JobRow, WrittenJob } from '../store/jobs.ts';
+import { formatDuration } from '../shapes.ts';
+import type { JobDefinition } from './definition.ts';
+
+/** The columns of a definition, all defaults filled in, and the policy that its runs will carry. */
+export function writtenOf(definition: JobDefinition): Omit<WrittenJob, 'source' | 'configId' | 'traceId' | 'nextDueAt'> {
+  const { retry, timeoutMs, onLost, log } = definition;
+  return {
+    name: definition.name,
+    remark: definition.remark,
+    expr: definition.expr,
+    timezone: definition.timezone,
+    enabled: definition.enabled,
+    command: definition.command,
+    retry: {
+      max_attempts: retry.maxAttempts,
+      delay: formatDuration(retry.delayMs),
+      max_delay: formatDuration(retry.maxDelayMs),
+      factor: retry.factor,
+      jitter: retry.jitter,
+      ...(retry.exitCodes ? { exit_codes: retry.exitCodes } : {}),
+      ...(retry.statuses ? { statuses: retry.statuses } : {}),
+    },
+    timeoutMs,
+    log,
+    onLost,
+    overlap: definition.overlap,
+    misfire: definition.misfire,
+    catchupWindowMs: definition.catchupWindowMs ?? null,
+    maxCatchup: definition.maxCatchup,
+    policy: { retry, timeoutMs, onLost, log } satisfies Policy,
+  };
+}
+
+/** A row as it would be written in a file: what parseDefinition takes. */
+export function inputOfRow(job: JobRow): Record<string, unknown> {
+  return {
+    name: job.name,
+    remark: job.remark,
+    expr: job.expr,
+    timezone: job.timezone,
+    enabled: job.enabled,
+    command: job.command,
+    retry: job.retry,
+    ...(job.timeoutMs === null ? {} : { timeout: formatDuration(job.timeoutMs) }),
+    log: job.log,
+    on_lost: job.onLost,
+    overlap: job.overlap,
+    misfire: job.misfire,
+    ...(job.catchupWindowMs === null ? {} : { catchup_window: formatDuration(job.catchupWindowMs) }),
+    max_catchup: job.maxCatchup,
+  };
+}

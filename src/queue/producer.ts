@@ -1,0 +1,59 @@
+// Pushes ready runs into the queue: first sends and all repairs in one statement, since the rows are the truth and the
+// message only wakes. A message that is lost is sent again; one that comes twice claims nothing.
+
+import { every, type Bell, type Clock, type Loop } from '../clock.ts';
+import type { Log } from '../observe/log.ts';
+import type { Message } from './backend.ts';
+
+type Deps = {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly runs: {
+    readonly markSent: (now: Date, window: number) => Promise<readonly number[]>;
+    readonly unmarkSent: (ids: readonly number[]) => Promise<void>;
+    readonly nextReadyAt: (now: Date) => Promise<Date | undefined>;
+  };
+  readonly send: (messages: readonly Message[]) => Promise<void>;
+  /** How many living workers there are, and how many runs they take at a time in all. */
+  readonly capacity: () => { readonly workers: number; readonly slots: number };
+};
+
+/** A worker fetches so many messages at a time. */
+export const fetchersPerWorker = 4;
+
+const longestSleepMs = 1000;
+const mostInMessage = 50;
+
+/** Dispatches until stopped; `bell` wakes it. */
+export function startProducer(deps: Deps, bell: Bell): Loop {
+  return every(deps.clock, () => dispatch(deps), {
+    bell,
+    onFault: (fault) => deps.log.error({ err: fault }, 'dispatch_failed'),
+  });
+}
+
+/** Sends what is ready, as far as it may lie in the queue; answers how many milliseconds the next look may wait. */
+export async function dispatch(deps: Deps): Promise<number> {
+  const { workers, slots } = deps.capacity();
+  if (workers === 0) return longestSleepMs;
+  const now = deps.clock.now();
+  const ids = await deps.runs.markSent(now, 4 * slots);
+  if (ids.length > 0) await send(deps, ids, workers);
+  const readyAt = await deps.runs.nextReadyAt(now);
+  return Math.min(longestSleepMs, Math.max(0, (readyAt?.getTime() ?? Infinity) - deps.clock.now().getTime()));
+}
+
+async function send(deps: Deps, ids: readonly number[], workers: number): Promise<void> {
+  try {
+    await deps.send(inMessages(ids, workers));
+  } catch (fault) {
+    await deps.runs.unmarkSent(ids);
+    throw fault;
+  }
+}
+
+/** One run in a message when few are due, up to some dozens in a burst. */
+export function inMessages(ids: readonly number[], workers: number): Message[] {
+  const each = Math.min(mostInMessage, Math.ceil(ids.length / (2 * fetchersPerWorker * workers)));
+  return Array.from({ length: Math.ceil(ids.length / each) }, (_, index) => ({ runs: ids.slice(index * each, (index + 1) * each) }));
+}

@@ -1,0 +1,125 @@
+// One attempt of a run, told from begin to record: execute, decide, record, announce. What may happen stands in lifecycle.ts.
+
+import type { Clock } from '../clock.ts';
+import { messageOf } from '../errors.ts';
+import type { AttemptResult, Executor, StopReason } from '../executors/executor.ts';
+import type { Log } from '../observe/log.ts';
+import type { Work } from '../observe/tracing.ts';
+import type { AttemptNote, ClaimedRun, RunRecord } from '../store/runs.ts';
+import type { Events } from './events.ts';
+import { decide, type Verdict } from './lifecycle.ts';
+
+type Deps = {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly kinds: ReadonlyMap<string, Executor>;
+  readonly me: () => { readonly name: string; readonly marker: string };
+  readonly killGraceMs: number;
+  readonly beginWork: (name: string, traceId: string, attributes: Record<string, string | number>) => Work;
+  readonly record: (record: RunRecord) => Promise<boolean>;
+  readonly events: Events;
+};
+
+/** Does one attempt of a run that this node holds. Never rejects: what goes wrong is logged and left to the lease. */
+export async function perform(deps: Deps, run: ClaimedRun, signal: AbortSignal): Promise<void> {
+  const log = deps.log.child({ trace_id: run.traceId, job: run.jobName, run: run.id, attempt: run.attempt });
+  const startedAt = deps.clock.now();
+  const begun = deps.clock.monotonic();
+  const work = deps.beginWork('attempt', run.traceId, { 'belfry.job': run.jobName, 'belfry.run': run.id, 'belfry.attempt': run.attempt });
+  try {
+    const result = await execute(deps, run, work.traceparent, signal);
+    const finishedAt = deps.clock.now();
+    const verdict = decide(run, { ...result, stopped: stopReason(result, signal) }, finishedAt);
+    const note = noteOf(deps.me().name, run, result, startedAt, finishedAt);
+    const isOurs = await deps.record(recordOf(run, result, verdict, note, finishedAt));
+    work.end(result.error);
+    announce(log, run, result, verdict, Math.round(deps.clock.monotonic() - begun), isOurs);
+    if (isOurs) deps.events.emit({ kind: verdict.state === 'retrying' ? 'retrying' : 'finished', runId: run.id });
+  } catch (fault) {
+    work.end(messageOf(fault));
+    log.error({ err: fault }, 'record_failed');
+  }
+}
+
+async function execute(deps: Deps, run: ClaimedRun, traceparent: string, signal: AbortSignal): Promise<AttemptResult> {
+  const executor = deps.kinds.get(String(run.command['type']));
+  if (!executor) return notDone(`expected a command of type ${[...deps.kinds.keys()].join(' or ')}, got "${String(run.command['type'])}"`);
+  try {
+    return await executor.execute({
+      command: executor.parse(run.command),
+      job: run.jobName,
+      runId: String(run.id),
+      attempt: run.attempt,
+      dueAt: run.dueAt,
+      cause: run.cause,
+      idempotencyKey: `${run.jobName}:${run.dueAt.toISOString()}`,
+      traceparent,
+      timeoutMs: run.policy.timeoutMs,
+      killGraceMs: deps.killGraceMs,
+      marker: deps.me().marker,
+      keepOutput: run.policy.log,
+      signal,
+    });
+  } catch (fault) {
+    // The contract says that an executor does not throw; one from outside the house may all the same.
+    return notDone(`the executor failed: ${messageOf(fault)}`);
+  }
+}
+
+function notDone(error: string): AttemptResult {
+  return { outcome: 'failed', known: true, error, result: { err: error } };
+}
+
+/** Why we ended it, where it did not come to its own end first. */
+function stopReason(result: AttemptResult, signal: AbortSignal): StopReason | undefined {
+  if (!signal.aborted || result.outcome === 'succeeded') return undefined;
+  return signal.reason === 'interrupted' ? 'interrupted' : 'cancelled';
+}
+
+function noteOf(node: string, run: ClaimedRun, result: AttemptResult, startedAt: Date, finishedAt: Date): AttemptNote {
+  return {
+    attempt: run.attempt,
+    node,
+    started_at: startedAt.toISOString(),
+    finished_at: finishedAt.toISOString(),
+    outcome: result.outcome,
+    ...(result.exitCode === undefined ? {} : { exit_code: result.exitCode }),
+    ...(result.status === undefined ? {} : { status: result.status }),
+    ...(result.error === undefined ? {} : { error: result.error }),
+  };
+}
+
+/** What is written of an attempt; also of one that nobody saw the end of (upkeep). */
+export function recordOf(
+  run: ClaimedRun,
+  result: Pick<AttemptResult, 'outcome' | 'error' | 'result'>,
+  verdict: Verdict,
+  note: AttemptNote,
+  at: Date,
+): RunRecord {
+  return {
+    id: run.id,
+    epoch: run.epoch,
+    state: verdict.state,
+    ...('reason' in verdict ? { reason: verdict.reason } : {}),
+    ...(verdict.state === 'retrying' ? { readyAt: verdict.readyAt } : { finishedAt: at }),
+    failed: result.outcome !== 'succeeded' && result.outcome !== 'cancelled',
+    note,
+    result: result.result,
+    ...(result.error === undefined ? {} : { error: result.error }),
+  };
+}
+
+function announce(log: Log, run: ClaimedRun, result: AttemptResult, verdict: Verdict, ms: number, isOurs: boolean): void {
+  const fields = {
+    type: run.command['type'],
+    outcome: result.outcome,
+    state: verdict.state,
+    ms,
+    ...('readyAt' in verdict ? { ready_at: verdict.readyAt } : {}),
+    ...(result.error === undefined ? {} : { error: result.error }),
+  };
+  if (!isOurs) log.warn(fields, 'result_came_too_late');
+  else if (result.outcome === 'succeeded') log.info(fields, 'execed_job');
+  else log.warn(fields, 'execed_job_failed');
+}

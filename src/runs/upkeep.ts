@@ -1,0 +1,74 @@
+// Upkeep puts right what crashes leave, and forgets what is old: runs of nodes that are gone, runs that wait for nothing,
+// rows past their keeping.
+
+import { every, type Clock, type Loop } from '../clock.ts';
+import type { Log } from '../observe/log.ts';
+import type { ClaimedRun, RunRecord } from '../store/runs.ts';
+import { decide } from './lifecycle.ts';
+import { recordOf } from './perform.ts';
+
+type Deps = {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly runs: {
+    readonly heldBy: (owner: number) => Promise<readonly (ClaimedRun & { readonly node: string; readonly begunAt: Date })[]>;
+    readonly record: (record: RunRecord) => Promise<boolean>;
+    readonly unblock: () => Promise<number>;
+    readonly cancelWaiting: (now: Date) => Promise<number>;
+    readonly forget: (before: Date, limit: number) => Promise<number>;
+  };
+  readonly nodes: { readonly endedWithRuns: () => Promise<readonly number[]> };
+  /** How long a run is kept after its end; undefined: for ever. */
+  readonly retentionMs: number | undefined;
+};
+
+const everyMs = 1000;
+const forgottenAtOnce = 1000;
+
+/** Keeps the house until stopped: every second what waits, and the retention in small steps. */
+export function startUpkeep(deps: Deps): Loop {
+  return every(deps.clock, () => upkeep(deps), {
+    onFault: (fault) => deps.log.error({ err: fault }, 'upkeep_failed'),
+  });
+}
+
+/** Does it once; answers how many milliseconds the next time may wait. */
+export async function upkeep(deps: Deps): Promise<number> {
+  const now = deps.clock.now();
+  await deps.runs.cancelWaiting(now);
+  await deps.runs.unblock();
+  for (const incarnation of await deps.nodes.endedWithRuns()) await settle(deps, incarnation);
+  if (deps.retentionMs !== undefined) {
+    const before = new Date(now.getTime() - deps.retentionMs);
+    if ((await deps.runs.forget(before, forgottenAtOnce)) > 0) return 100;
+  }
+  return everyMs;
+}
+
+/**
+ * Settles the runs of an incarnation that has ended: nobody knows what became of their attempts, so `on_lost` decides.
+ * Answers how many runs it had.
+ */
+export async function settle(deps: Pick<Deps, 'clock' | 'log' | 'runs'>, incarnation: number): Promise<number> {
+  const held = await deps.runs.heldBy(incarnation);
+  await Promise.all(held.map((run) => settleOne(deps, run)));
+  return held.length;
+}
+
+async function settleOne(deps: Pick<Deps, 'clock' | 'log' | 'runs'>, run: ClaimedRun & { node: string; begunAt: Date }): Promise<void> {
+  const now = deps.clock.now();
+  const error = `lost: ${run.node} went away while it ran`;
+  const result = { outcome: 'lost', known: false, error, result: { err: error } } as const;
+  const verdict = decide(run, result, now);
+  const note = {
+    attempt: run.attempt,
+    node: run.node,
+    started_at: run.begunAt.toISOString(),
+    finished_at: now.toISOString(),
+    outcome: result.outcome,
+    error,
+  };
+  if (await deps.runs.record(recordOf(run, result, verdict, note, now))) {
+    deps.log.warn({ trace_id: run.traceId, job: run.jobName, run: run.id, attempt: run.attempt, state: verdict.state, error }, 'lost_job');
+  }
+}

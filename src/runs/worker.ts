@@ -1,0 +1,139 @@
+// The worker duty: so many slots, and the runs in them. It claims what the queue tells of, as far as it has slots, and lets
+// `perform` do each; it can stop one, or all of them.
+
+import type { Bell, Clock } from '../clock.ts';
+import type { StopReason } from '../executors/executor.ts';
+import type { ClaimedRun } from '../store/runs.ts';
+
+type Deps = {
+  readonly clock: Clock;
+  readonly slots: number;
+  /** Who claims: this node's name and its incarnation. */
+  readonly me: () => { readonly name: string; readonly incarnation: number };
+  readonly runs: {
+    readonly claim: (claim: { ids: readonly number[]; owner: number; node: string; now: Date }) => Promise<readonly ClaimedRun[]>;
+    readonly unmarkSent: (ids: readonly number[]) => Promise<void>;
+  };
+  /** Does one attempt and records it; never rejects. */
+  readonly perform: (run: ClaimedRun, signal: AbortSignal) => Promise<void>;
+  /** Told when room was made in the queue. */
+  readonly dispatch: Bell;
+};
+
+export type Worker = {
+  /** Claims and starts runs; answers when there is a free slot again, or at once when the worker is stopping. */
+  readonly take: (ids: readonly number[]) => Promise<void>;
+  readonly busy: () => number;
+  /** The runs in the slots. */
+  readonly running: () => readonly number[];
+  /** Tells attempts to stop; unknown ids are passed over. */
+  readonly cancel: (ids: readonly number[]) => void;
+  /** Tells all attempts to stop, because this node shall hold them no longer. */
+  readonly interruptAll: () => void;
+  /** Takes nothing more; answers when all attempts are at their end, which after `graceMs` they are told to come to. */
+  readonly stop: (graceMs: number, atOnce: AbortSignal) => Promise<void>;
+};
+
+// So long a message may wait for a slot before its runs are given back for others to take.
+const patienceMs = 250;
+
+/** Makes the slots; nothing runs until something is taken. */
+export function makeWorker(deps: Deps): Worker {
+  const attempts = new Map<number, { stop: AbortController; ended: Promise<void> }>();
+  const claims = new Set<Promise<void>>();
+  const stopping = new AbortController();
+  let interrupted = false;
+  let free = deps.slots;
+  let waiting: (() => void)[] = [];
+
+  const release = (count: number): void => {
+    free += count;
+    const woken = waiting;
+    waiting = [];
+    for (const wake of woken) wake();
+  };
+
+  /** Whether a slot is free, now or within `ms`. */
+  const slotWithin = async (ms: number): Promise<boolean> => {
+    const patience = new AbortController();
+    const signal = AbortSignal.any([stopping.signal, patience.signal]);
+    const tired = deps.clock.sleep(ms, signal);
+    while (free === 0 && !signal.aborted) {
+      const freed = new Promise<'freed'>((resolve) => waiting.push(() => resolve('freed')));
+      if ((await Promise.race([freed, tired])) !== 'freed') break;
+    }
+    patience.abort();
+    return free > 0 && !stopping.signal.aborted;
+  };
+
+  const start = (run: ClaimedRun): void => {
+    const stop = new AbortController();
+    const ended = deps.perform(run, stop.signal).finally(() => {
+      attempts.delete(run.id);
+      release(1);
+    });
+    attempts.set(run.id, { stop, ended });
+    if (interrupted) stop.abort('interrupted' satisfies StopReason);
+  };
+
+  const claim = (ids: readonly number[]): Promise<void> => {
+    const claiming = claimAndStart(ids).finally(() => claims.delete(claiming));
+    claims.add(claiming);
+    return claiming;
+  };
+
+  const claimAndStart = async (ids: readonly number[]): Promise<void> => {
+    free -= ids.length;
+    let claimed: readonly ClaimedRun[] = [];
+    try {
+      const { name, incarnation } = deps.me();
+      claimed = await deps.runs.claim({ ids, owner: incarnation, node: name, now: deps.clock.now() });
+    } finally {
+      release(ids.length - claimed.length);
+    }
+    for (const run of claimed) start(run);
+    deps.dispatch.ring();
+  };
+
+  const interruptAll = (): void => {
+    for (const { stop } of attempts.values()) stop.abort('interrupted' satisfies StopReason);
+  };
+
+  return {
+    take: async (ids) => {
+      let rest = ids;
+      while (rest.length > 0 && (free > 0 || (await slotWithin(patienceMs))) && !stopping.signal.aborted) {
+        const now = rest.slice(0, free);
+        rest = rest.slice(now.length);
+        await claim(now);
+      }
+      if (rest.length > 0) {
+        await deps.runs.unmarkSent(rest);
+        deps.dispatch.ring();
+      }
+      while (free === 0 && !stopping.signal.aborted) await slotWithin(60_000);
+    },
+    busy: () => deps.slots - free,
+    running: () => [...attempts.keys()],
+    cancel: (ids) => {
+      for (const id of ids) attempts.get(id)?.stop.abort('cancelled' satisfies StopReason);
+    },
+    interruptAll,
+    stop: async (graceMs, atOnce) => {
+      stopping.abort();
+      release(0);
+      const over = new AbortController();
+      const deadline = AbortSignal.any([atOnce, over.signal]);
+      const allEnded = (async () => {
+        while (attempts.size + claims.size > 0) {
+          await Promise.allSettled([...claims, ...[...attempts.values()].map(({ ended }) => ended)]);
+        }
+        over.abort();
+      })();
+      await deps.clock.sleep(graceMs, deadline);
+      interrupted = true;
+      interruptAll();
+      await allEnded;
+    },
+  };
+}

@@ -1,0 +1,113 @@
+// The HTTP server: what every request passes through, in order, and then the doors.
+
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createAdaptorServer } from '@hono/node-server';
+import { Hono, type MiddlewareHandler } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import type { DoorEnv } from './api/wire.ts';
+import { guardOrigin } from './auth/guard.ts';
+import type { Clock } from './clock.ts';
+import type { Config } from './config.ts';
+import { Refusal, wire } from './errors.ts';
+import type { Log } from './observe/log.ts';
+import { beginWork, newTraceId, traceIdOf } from './observe/tracing.ts';
+
+type Deps = {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly http: Config['http'];
+  readonly seed: Hono<DoorEnv>;
+  readonly v1: Hono<DoorEnv>;
+};
+
+/** The whole of what is served, as an app that can be called without a socket. */
+export function makeApp(deps: Deps): Hono<DoorEnv> {
+  const app = new Hono<DoorEnv>();
+  app.use(traced(deps));
+  app.use(guardOrigin(deps.http.hosts));
+  app.use(
+    bodyLimit({
+      maxSize: deps.http.bodyLimitBytes,
+      onError: () => {
+        throw new Refusal('too_large', `body: expected at most ${deps.http.bodyLimitBytes} bytes`);
+      },
+    }),
+  );
+  app.get('/', (c) => c.text(welcome));
+  app.route('/v1', deps.v1);
+  app.route('/', deps.seed);
+  app.notFound((c) => c.json({ error: 'not_found', message: `no such call: ${c.req.method} ${c.req.path}` }, 404));
+  app.onError((fault, c) => {
+    if (fault instanceof Refusal) {
+      const { status, code } = wire[fault.kind];
+      return c.json({ code, message: fault.message, currentTime: Math.floor(deps.clock.now().getTime() / 1000), data: {} }, status);
+    }
+    c.get('log').error({ err: fault }, 'request_failed');
+    return c.json({ error: 'internal', message: 'internal error' }, 500);
+  });
+  return app;
+}
+
+const welcome = `Belfry is running.
+
+  /v1/jobs                 the jobs, and when each is due next
+  /listJobRecord           what has run, newest first
+  /getJobRecordResult      the output of one run
+  /createJob               make a job
+
+The README shows each call.
+`;
+
+/** Gives each request its trace id, answers it in the headers, and writes the access log. */
+function traced({ clock, log }: Deps): MiddlewareHandler<DoorEnv> {
+  return async (c, next) => {
+    const begun = clock.monotonic();
+    const traceId = traceIdOf(c.req.header('traceparent')) ?? newTraceId();
+    const requestLog = log.child({ trace_id: traceId });
+    const work = beginWork('request', traceId, { 'http.request.method': c.req.method, 'url.path': c.req.path });
+    c.set('traceId', traceId);
+    c.set('log', requestLog);
+    c.header('traceparent', work.traceparent);
+    c.header('x-trace-id', traceId);
+    await next();
+    work.end();
+    const ms = Math.round((clock.monotonic() - begun) * 1000) / 1000;
+    requestLog.info({ method: c.req.method, path: c.req.path, status: c.res.status, ms }, 'accesslog_http');
+  };
+}
+
+export type Listening = { readonly address: string; readonly stop: () => Promise<void> };
+
+/** Listens; answers the address as a URL. Refusal `unavailable` when the address can't be had. */
+export async function listen(app: Hono<DoorEnv>, http: Config['http']): Promise<Listening> {
+  const server = createAdaptorServer({
+    fetch: app.fetch,
+    serverOptions: {
+      requestTimeout: http.readTimeoutMs,
+      headersTimeout: Math.min(http.readHeaderTimeoutMs, http.readTimeoutMs),
+      keepAliveTimeout: http.idleTimeoutMs,
+      connectionsCheckingInterval: 500,
+      maxHeaderSize: 16_384,
+    },
+  }) as Server;
+  // A client that does not read its answer is let go.
+  server.setTimeout(http.readTimeoutMs + http.writeTimeoutMs + http.idleTimeoutMs);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (fault: NodeJS.ErrnoException) => {
+      reject(new Refusal('unavailable', `transport.http.addr: can't listen on ${http.host}:${http.port} (${fault.code ?? fault.message})`));
+    });
+    server.listen(http.port, http.host, resolve);
+  });
+  const { port } = server.address() as AddressInfo;
+  const host = http.host.includes(':') ? `[${http.host}]` : http.host;
+  return {
+    address: `http://${host}:${port}`,
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeIdleConnections();
+        setTimeout(() => server.closeAllConnections(), http.writeTimeoutMs).unref();
+      }),
+  };
+}

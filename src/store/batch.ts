@@ -1,0 +1,58 @@
+// Group commit: what arrives while a statement is under way rides in the next one. No timer, no added wait when idle.
+
+export type Batched<T, R> = {
+  /** Answers with this item's own result once its statement is committed. */
+  readonly add: (item: T) => Promise<R>;
+  /** Resolves when nothing is under way or waiting. */
+  readonly idle: () => Promise<void>;
+};
+
+type Waiting<T, R> = { item: T; resolve: (result: R) => void; reject: (reason: unknown) => void };
+
+/**
+ * Joins single writes into shared statements. `write` answers one result for each item, in their order. When a statement of
+ * several fails for what one row holds (SQLSTATE class 22 or 23), each is written alone, so that only the faulty one fails.
+ */
+export function groupCommit<T, R>(
+  write: (items: readonly T[]) => Promise<readonly R[]>,
+  options: { readonly most: number },
+): Batched<T, R> {
+  let waiting: Waiting<T, R>[] = [];
+  let underWay: Promise<void> | undefined;
+
+  const settle = async (group: Waiting<T, R>[]): Promise<void> => {
+    try {
+      const results = await write(group.map((each) => each.item));
+      for (const [index, each] of group.entries()) each.resolve(results[index] as R);
+    } catch (fault) {
+      if (group.length > 1 && blamesOneRow(fault)) {
+        for (const each of group) await settle([each]);
+      } else {
+        for (const each of group) each.reject(fault);
+      }
+    }
+  };
+
+  const drain = async (): Promise<void> => {
+    // One turn of the event loop, so that what arrives together is written together.
+    await new Promise((resolve) => setImmediate(resolve));
+    while (waiting.length > 0) await settle(waiting.splice(0, options.most));
+    underWay = undefined;
+  };
+
+  return {
+    add: (item) =>
+      new Promise<R>((resolve, reject) => {
+        waiting.push({ item, resolve, reject });
+        underWay ??= drain();
+      }),
+    idle: async () => {
+      while (underWay) await underWay;
+    },
+  };
+}
+
+function blamesOneRow(fault: unknown): boolean {
+  const code = typeof fault === 'object' && fault !== null && 'code' in fault ? String(fault.code) : '';
+  return code.startsWith('22') || code.startsWith('23');
+}

@@ -1,0 +1,239 @@
+// Jobs as rows: made, changed, found due, and moved on together with the runs that they fire.
+
+import { and, asc, eq, gt, isNull, sql as drizzleSql } from 'drizzle-orm';
+import { groupCommit, type Batched } from './batch.ts';
+import type { Database } from './database.ts';
+import { jobs } from './schema.ts';
+
+/** A row of `jobs`. */
+export type JobRow = typeof jobs.$inferSelect;
+
+/** What is written down of a job: the columns of its definition, and what they come to. */
+export type WrittenJob = Pick<
+  JobRow,
+  | 'name' | 'remark' | 'expr' | 'timezone' | 'enabled' | 'command' | 'retry' | 'timeoutMs' | 'log' | 'onLost' | 'overlap'
+  | 'misfire' | 'catchupWindowMs' | 'maxCatchup' | 'source' | 'configId' | 'traceId' | 'policy' | 'nextDueAt'
+>;
+
+/** A look at what is due, on the database's clock. */
+export type DueLook = {
+  readonly now: Date;
+  /** The last time in which no node ticked, if ever: due times in it were missed. */
+  readonly gap: { readonly from: Date; readonly to: Date } | undefined;
+  /** Due, or not worked out yet (`nextDueAt` null); the earliest first. */
+  readonly due: readonly JobRow[];
+  /** The earliest due time still to come. */
+  readonly nextAt: Date | undefined;
+};
+
+/** A job's cursor moved from where it was seen. `next` undefined: it is never due again. */
+export type Move = { readonly jobId: number; readonly revision: number; readonly seen: Date; readonly next: Date | undefined };
+
+/** A due time to be written down as a run; with a reason it is one that is not run. */
+export type Fire = {
+  readonly jobId: number;
+  readonly dueAt: Date;
+  readonly lastDueAt?: Date | undefined;
+  readonly dueCount: number;
+  readonly reason?: 'missed' | undefined;
+  readonly catchup: boolean;
+  /** Instead of the job's own policy: runs caught up one after another wait for each other. */
+  readonly overlap?: 'wait_all' | undefined;
+};
+
+export type Fired = {
+  readonly id: number;
+  readonly jobId: number;
+  readonly jobName: string;
+  readonly dueAt: Date;
+  readonly state: string;
+  readonly reason: string | null;
+  readonly traceId: string;
+};
+
+export type JobStore = ReturnType<typeof jobStore>;
+
+/** The statements about jobs. */
+export function jobStore({ sql, orm }: Database) {
+  const inserts: Batched<WrittenJob, number | undefined> = groupCommit(
+    async (written) => {
+      const rows = await sql<{ id: number; name: string }[]>`
+        insert into belfry.jobs (name, remark, expr, timezone, enabled, command, retry, timeout_ms, log, on_lost, overlap, misfire,
+                                 catchup_window_ms, max_catchup, source, config_id, trace_id, policy, next_due_at)
+        select "name", "remark", "expr", "timezone", "enabled", "command", "retry", "timeoutMs", "log", "onLost", "overlap", "misfire",
+               "catchupWindowMs", "maxCatchup", "source", "configId", "traceId", "policy", "nextDueAt"
+          from jsonb_to_recordset(${JSON.stringify(written)}::text::jsonb)
+            as w("name" text, "remark" text, "expr" text, "timezone" text, "enabled" boolean, "command" jsonb, "retry" jsonb,
+                 "timeoutMs" bigint, "log" boolean, "onLost" text, "overlap" text, "misfire" text, "catchupWindowMs" bigint,
+                 "maxCatchup" integer, "source" text, "configId" text, "traceId" text, "policy" jsonb, "nextDueAt" timestamptz)
+            on conflict (name) where deleted_at is null do nothing
+        returning id, name`;
+      const idOf = new Map(rows.map((row) => [row.name, row.id]));
+      // Of two with one name in the same statement the first has it.
+      return written.map(({ name }) => {
+        const id = idOf.get(name);
+        idOf.delete(name);
+        return id;
+      });
+    },
+    { most: 500 },
+  );
+
+  return {
+    /** Writes a job down; answers its id, or undefined when the name is taken. */
+    insert: (job: WrittenJob): Promise<number | undefined> => inserts.add(job),
+
+    /** Changes a job to what is written; its due time counts from then. */
+    update: async (id: number, job: WrittenJob): Promise<void> => {
+      await orm
+        .update(jobs)
+        .set({ ...job, revision: next(jobs.revision), endedAt: null, fault: null, updatedAt: new Date() })
+        .where(and(eq(jobs.id, id), isNull(jobs.deletedAt)));
+    },
+
+    /** The living job of that name. */
+    byName: async (name: string): Promise<JobRow | undefined> => {
+      const rows = await orm.select().from(jobs).where(and(eq(jobs.name, name), isNull(jobs.deletedAt))).limit(1);
+      return rows[0];
+    },
+
+    /** Living jobs in order of name, after a name (a cursor). */
+    list: (after: string, limit: number): Promise<JobRow[]> =>
+      orm.select().from(jobs).where(and(isNull(jobs.deletedAt), gt(jobs.name, after))).orderBy(asc(jobs.name)).limit(limit),
+
+    /** The living jobs that a file owns. */
+    ofFile: (configId: string): Promise<JobRow[]> =>
+      orm.select().from(jobs).where(and(eq(jobs.configId, configId), isNull(jobs.deletedAt))),
+
+    /** Soft: runs stay, the name is free. */
+    remove: async (name: string): Promise<boolean> => {
+      const rows = await sql`
+        update belfry.jobs set deleted_at = now(), revision = revision + 1, updated_at = now()
+         where name = ${name} and deleted_at is null returning id`;
+      return rows.length > 0;
+    },
+
+    /** Off: no due times. On: it goes on from `nextDueAt`, never into the past. */
+    setEnabled: async (id: number, enabled: boolean, nextDueAt: Date | undefined): Promise<void> => {
+      await sql`
+        update belfry.jobs
+           set enabled = ${enabled}, next_due_at = ${nextDueAt ?? null}::timestamptz, ended_at = null, fault = null,
+               revision = revision + 1, updated_at = now()
+         where id = ${id} and deleted_at is null and enabled <> ${enabled}`;
+    },
+
+    /** Switches a job off that cannot be: its fault stays on it. Guarded by the revision that was looked at. */
+    disableFaulty: async (id: number, revision: number, fault: string): Promise<void> => {
+      await sql`
+        update belfry.jobs set enabled = false, fault = ${fault}, revision = revision + 1, updated_at = now()
+         where id = ${id} and revision = ${revision} and deleted_at is null`;
+    },
+
+    /** Writes what a row made by hand comes to: its command and policy in full and its first due time. */
+    workOut: async (id: number, revision: number, job: Pick<WrittenJob, 'command' | 'policy' | 'nextDueAt' | 'traceId'>): Promise<void> => {
+      await orm
+        .update(jobs)
+        .set({ ...job, revision: next(jobs.revision) })
+        .where(and(eq(jobs.id, id), eq(jobs.revision, revision), isNull(jobs.deletedAt)));
+    },
+
+    look,
+    fire,
+  };
+
+  /** Looks for due jobs and leaves the mark that somebody looked. At most `limit` of each kind. */
+  async function look(limit: number): Promise<DueLook> {
+    const columns = sql`
+      id, name, remark, expr, timezone, enabled, command, retry, timeout_ms as "timeoutMs", log, on_lost as "onLost", overlap,
+      misfire, catchup_window_ms as "catchupWindowMs", max_catchup as "maxCatchup", source, config_id as "configId",
+      trace_id as "traceId", revision, policy, next_due_at as "nextDueAt", ended_at as "endedAt", fault,
+      created_at as "createdAt", updated_at as "updatedAt", deleted_at as "deletedAt"`;
+    // Both serve from the index jobs_due.
+    const due = await sql<JobRow[]>`
+      (select ${columns} from belfry.jobs
+        where enabled and deleted_at is null and ended_at is null and next_due_at is null
+        limit ${limit})
+      union all
+      (select ${columns} from belfry.jobs
+        where enabled and deleted_at is null and ended_at is null and next_due_at <= now()
+        order by next_due_at limit ${limit})`;
+    // Read after the look: whatever was due before it has been seen, and `now` is not before any of them.
+    const [tick] = await sql<{ now: Date; gapFrom: Date | null; gapTo: Date | null; nextAt: Date | null }[]>`
+      with before as (select last_tick_at < now() - interval '5 seconds' as was_silent, last_tick_at from belfry.installation)
+      update belfry.installation i
+         set last_tick_at = greatest(now(), i.last_tick_at),
+             gap_from = case when before.was_silent then before.last_tick_at                else i.gap_from end,
+             gap_to   = case when before.was_silent then now() - interval '5 seconds' else i.gap_to   end
+        from before
+      returning now() as now, i.gap_from as "gapFrom", i.gap_to as "gapTo",
+                (select min(next_due_at) from belfry.jobs
+                  where enabled and deleted_at is null and ended_at is null and next_due_at > now()) as "nextAt"`;
+    if (!tick) throw new Error('the table belfry.installation has lost its row');
+    return {
+      now: tick.now,
+      gap: tick.gapFrom && tick.gapTo ? { from: tick.gapFrom, to: tick.gapTo } : undefined,
+      due,
+      nextAt: tick.nextAt ?? undefined,
+    };
+  }
+
+  /**
+   * The tick itself: moves the cursors that are still where they were seen and writes the runs of those that moved, in one
+   * statement. Of several nodes that try, one wins each job; a due time has one run, whatever happens.
+   */
+  async function fire(moves: readonly Move[], fires: readonly Fire[], now: Date): Promise<Fired[]> {
+    return await sql<Fired[]>`
+      with move as (
+          select * from jsonb_to_recordset(${JSON.stringify(moves)}::text::jsonb)
+              as m("jobId" bigint, "revision" integer, "seen" timestamptz, "next" timestamptz)
+      ), due as (
+          select * from jsonb_to_recordset(${JSON.stringify(fires)}::text::jsonb)
+              as f("jobId" bigint, "dueAt" timestamptz, "lastDueAt" timestamptz, "dueCount" integer, "reason" text,
+                   "catchup" boolean, "overlap" text)
+      ), locked as (
+          select j.id, move."next"
+            from belfry.jobs j join move on move."jobId" = j.id
+           where j.revision = move."revision" and date_trunc('milliseconds', j.next_due_at) = move."seen"
+             and j.enabled and j.deleted_at is null
+           order by j.id
+             for no key update of j
+      ), moved as (
+          update belfry.jobs j
+             set next_due_at = locked."next", ended_at = case when locked."next" is null then ${now}::timestamptz end
+            from locked
+           where j.id = locked.id
+          returning j.id, j.name, j.command, j.policy, j.overlap, j.trace_id
+      ), replaced as (
+          update belfry.runs r
+             set cancel_at = ${now}
+            from moved
+           where moved.overlap = 'replace' and r.job_id = moved.id and r.state in ('queued', 'running', 'retrying')
+      )
+      insert into belfry.runs (job_id, job_name, due_at, last_due_at, due_count, state, reason, command, policy, overlap,
+                               ready_at, catchup, queued_at, finished_at, trace_id)
+      select moved.id, moved.name, due."dueAt", due."lastDueAt", due."dueCount",
+             case when told.reason is null then 'queued' else 'skipped' end, told.reason,
+             moved.command, moved.policy, coalesce(due."overlap", moved.overlap),
+             due."dueAt", due."catchup", ${now}, case when told.reason is null then null else ${now}::timestamptz end, moved.trace_id
+        from moved join due on due."jobId" = moved.id
+        cross join lateral (
+            select case coalesce(due."overlap", moved.overlap) when 'skip' then 1 when 'wait' then 2 when 'wait_all' then 1000 end as most
+        ) as held
+        cross join lateral (
+            select case when due."reason" is not null then due."reason"
+                        when held.most is null       then null
+                        when held.most <= (select count(*)
+                                             from (select from belfry.runs r
+                                                    where r.job_id = moved.id and r.state in ('queued', 'running', 'retrying')
+                                                    limit held.most) as unfinished)
+                                                      then case held.most when 1000 then 'limit' else 'overlap' end
+                   end as reason
+        ) as told
+      on conflict (job_id, due_at, target) where cause = 'schedule' do nothing
+      returning id, job_id as "jobId", job_name as "jobName", due_at as "dueAt", state, reason, trace_id as "traceId"`;
+  }
+}
+
+function next(column: typeof jobs.revision) {
+  return drizzleSql<number>`${column} + 1`;
+}

@@ -1,0 +1,76 @@
+// Nodes as rows: one an incarnation (a start of a process). The living raise their beat.
+
+import type { Database } from './database.ts';
+
+export type NewNode = {
+  readonly name: string;
+  readonly version: string;
+  readonly address: string | undefined;
+  readonly pid: number;
+  readonly duties: readonly string[];
+  readonly slots: number;
+};
+
+/** A node as others see it. */
+export type NodeRow = {
+  readonly incarnation: number;
+  readonly name: string;
+  readonly duties: readonly string[];
+  readonly slots: number;
+  readonly busy: number;
+  readonly beat: number;
+};
+
+export type NodeStore = ReturnType<typeof nodeStore>;
+
+/** The statements about nodes. */
+export function nodeStore({ sql }: Database) {
+  return {
+    /** The name of this installation: two on one Redis do not meet. */
+    installationId: async (): Promise<string> => {
+      const [row] = await sql<{ id: string }[]>`select id from belfry.installation`;
+      if (!row) throw new Error('the table belfry.installation has lost its row');
+      return row.id;
+    },
+
+    /** Writes down that a node has started; answers its incarnation. */
+    register: async (node: NewNode): Promise<number> => {
+      const [row] = await sql<{ incarnation: number }[]>`
+        insert into belfry.nodes (name, version, address, pid, duties, slots)
+        values (${node.name}, ${node.version}, ${node.address ?? null}, ${node.pid}, ${node.duties}::text[], ${node.slots})
+        returning incarnation`;
+      if (!row) throw new Error('the node was not written down');
+      return row.incarnation;
+    },
+
+    /** This incarnation lives. False: somebody has called it lost. */
+    beat: async (incarnation: number, busy: number): Promise<boolean> => {
+      const rows = await sql`
+        update belfry.nodes set beat = beat + 1, beat_at = now(), busy = ${busy}
+         where incarnation = ${incarnation} and ended_at is null returning incarnation`;
+      return rows.length > 0;
+    },
+
+    /** Who has not ended. Served by nodes_living. */
+    living: async (): Promise<NodeRow[]> =>
+      await sql<NodeRow[]>`
+        select incarnation, name, duties, slots, busy, beat from belfry.nodes where ended_at is null order by incarnation`,
+
+    /** Ends an incarnation. False: it had ended already, or its beat is not the one that was seen. */
+    end: async (incarnation: number, reason: 'stopped' | 'lost' | 'replaced', seenBeat?: number): Promise<boolean> => {
+      const rows = await sql`
+        update belfry.nodes set ended_at = now(), end_reason = ${reason}, busy = 0
+         where incarnation = ${incarnation} and ended_at is null and (${seenBeat ?? null}::bigint is null or beat = ${seenBeat ?? null})
+        returning incarnation`;
+      return rows.length > 0;
+    },
+
+    /** Incarnations that have ended and still hold runs: their settling was cut short. Served by runs_held. */
+    endedWithRuns: async (): Promise<number[]> => {
+      const rows = await sql<{ owner: number }[]>`
+        select distinct r.owner from belfry.runs r join belfry.nodes n on n.incarnation = r.owner
+         where r.state = 'running' and n.ended_at is not null`;
+      return rows.map((row) => row.owner);
+    },
+  };
+}

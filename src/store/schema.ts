@@ -1,0 +1,103 @@
+// The tables as drizzle sees them. migrations/ is what makes them; a test compares the two.
+
+import { sql } from 'drizzle-orm';
+import { bigint, boolean, integer, jsonb, pgSchema, text, timestamp } from 'drizzle-orm/pg-core';
+
+const belfry = pgSchema('belfry');
+
+const id = (name: string) => bigint(name, { mode: 'number' });
+const moment = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' });
+
+/** What the whole installation shares; one row. */
+export const installation = belfry.table('installation', {
+  onlyRow: boolean('only_row').notNull().default(true),
+  id: text('id').notNull(),
+  lastTickAt: moment('last_tick_at'),
+  gapFrom: moment('gap_from'),
+  gapTo: moment('gap_to'),
+  createdAt: moment('created_at').notNull().defaultNow(),
+});
+
+/** One row a start of a process. */
+export const nodes = belfry.table('nodes', {
+  incarnation: id('incarnation').generatedAlwaysAsIdentity(),
+  name: text('name').notNull(),
+  version: text('version').notNull(),
+  address: text('address'),
+  pid: integer('pid').notNull(),
+  duties: text('duties').array().notNull(),
+  slots: integer('slots').notNull().default(0),
+  busy: integer('busy').notNull().default(0),
+  beat: id('beat').notNull().default(0),
+  beatAt: moment('beat_at').notNull().defaultNow(),
+  startedAt: moment('started_at').notNull().defaultNow(),
+  endedAt: moment('ended_at'),
+  endReason: text('end_reason'),
+});
+
+/** What somebody wants run. */
+export const jobs = belfry.table('jobs', {
+  id: id('id').generatedAlwaysAsIdentity(),
+  name: text('name').notNull(),
+  remark: text('remark').notNull().default(''),
+  expr: text('expr').notNull(),
+  timezone: text('timezone').notNull().default('UTC'),
+  enabled: boolean('enabled').notNull().default(true),
+  command: jsonb('command').notNull().$type<Record<string, unknown>>(),
+  retry: jsonb('retry').notNull().default({}).$type<Record<string, unknown>>(),
+  timeoutMs: id('timeout_ms'),
+  log: boolean('log').notNull().default(true),
+  onLost: text('on_lost').notNull().default('fail'),
+  overlap: text('overlap').notNull().default('skip'),
+  misfire: text('misfire').notNull().default('once').$type<'skip' | 'once' | 'all'>(),
+  catchupWindowMs: id('catchup_window_ms'),
+  maxCatchup: integer('max_catchup').notNull().default(100),
+  source: text('source').notNull().default('table'),
+  configId: text('config_id'),
+  traceId: text('trace_id'),
+  revision: integer('revision').notNull().default(1),
+  policy: jsonb('policy').$type<Record<string, unknown>>(),
+  nextDueAt: moment('next_due_at'),
+  endedAt: moment('ended_at'),
+  fault: text('fault'),
+  createdAt: moment('created_at').notNull().defaultNow(),
+  updatedAt: moment('updated_at').notNull().defaultNow(),
+  deletedAt: moment('deleted_at'),
+});
+
+/** One row a due time or a trigger, from queued to its end. */
+export const runs = belfry.table('runs', {
+  id: id('id').generatedAlwaysAsIdentity(),
+  jobId: id('job_id').notNull(),
+  jobName: text('job_name').notNull(),
+  cause: text('cause').notNull().default('schedule'),
+  target: text('target').notNull().default(''),
+  dueAt: moment('due_at').notNull(),
+  lastDueAt: moment('last_due_at'),
+  dueCount: integer('due_count').notNull().default(1),
+  state: text('state').notNull().default('queued'),
+  reason: text('reason'),
+  command: jsonb('command').notNull().$type<Record<string, unknown>>(),
+  policy: jsonb('policy').notNull().default({}).$type<Record<string, unknown>>(),
+  overlap: text('overlap').notNull().default('skip'),
+  readyAt: moment('ready_at').notNull(),
+  catchup: boolean('catchup').notNull().default(false),
+  blocked: boolean('blocked').notNull().default(false),
+  sentAt: moment('sent_at'),
+  sends: integer('sends').notNull().default(0),
+  owner: id('owner'),
+  node: text('node'),
+  epoch: integer('epoch').notNull().default(0),
+  attempt: integer('attempt').notNull().default(0),
+  begunAt: moment('begun_at'),
+  cancelAt: moment('cancel_at'),
+  failedCount: integer('failed_count').notNull().default(0),
+  attempts: jsonb('attempts').notNull().default(sql`'[]'`).$type<Record<string, unknown>[]>(),
+  result: jsonb('result').$type<Record<string, unknown>>(),
+  error: text('error'),
+  queuedAt: moment('queued_at').notNull(),
+  startedAt: moment('started_at'),
+  finishedAt: moment('finished_at'),
+  rerunOf: id('rerun_of'),
+  traceId: text('trace_id').notNull(),
+});
