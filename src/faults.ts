@@ -60,9 +60,10 @@ export function didYouMean(word: string, known: Iterable<string>): string | unde
   if (word.length > 60) return undefined;
   const asked = word.toLowerCase();
   let best: string | undefined;
-  let bestDistance = Math.max(1, Math.floor(word.length / 3)) + 1;
+  let bestDistance = Math.ceil(word.length / 2.5) + 1;
   for (const candidate of known) {
-    const distance = editDistance(asked, candidate.toLowerCase());
+    const isBeginning = asked.length > 2 && candidate.toLowerCase().startsWith(asked);
+    const distance = isBeginning ? 1 : editDistance(asked, candidate.toLowerCase());
     if (distance >= bestDistance) continue;
     best = candidate;
     bestDistance = distance;

@@ -84,7 +84,7 @@ function parseItem(kind: FieldKind, item: string, seed: string, refuse: (expecte
   if (base === '' || tooMany.length > 0) refuse(`expected ${rangeOf(kind)}`);
   const step = stepText === undefined ? 1 : Number(/^\d{1,4}$/.test(stepText) ? stepText : NaN);
   const size = kind.most - kind.least + 1;
-  if (!(step >= 1 && step < size)) refuse(`expected a step from 1 to ${size - 1} after the /`);
+  if (!(step >= 1 && step <= size)) refuse(`expected a step from 1 to ${size} after the /`);
   if (/^H/i.test(base)) return hashedValues(kind, base, stepText === undefined ? undefined : step, seed, refuse);
   if (base === '*' || base === '?') return valuesBetween(kind, kind.least, kind.most, step);
   const [fromText = '', toText] = base.split('-', 2);

@@ -35,12 +35,12 @@ const settings = Object.entries({
 }).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
 
 // Runs the server and watches the pipe on 3. Its other end is in Belfry alone, so it ends however Belfry ends, and the server
-// is shut down then (SIGINT is "fast"; repeated, since the first may come before the server minds it). The server and its
-// children hold the pipe too: it ends for Belfry when the last of them has gone.
+// is shut down then: SIGINT is "fast", and SIGTERM adds nothing to it but ends a process that is not yet a server, which
+// would ignore the first. The server and its children hold the pipe too: it ends for Belfry when the last of them has gone.
 const watch = `
-  trap '' INT TERM HUP
   "$@" & server=$!
-  ( read -r _ <&3; while kill -INT "$server"; do sleep 1 3<&-; done ) 2>/dev/null & watcher=$!
+  trap '' INT TERM HUP
+  ( read -r _ <&3; kill -INT "$server"; kill -TERM "$server" ) 2>/dev/null & watcher=$!
   wait "$server"; code=$?
   kill -KILL "$watcher" 2>/dev/null
   exit "$code"`;

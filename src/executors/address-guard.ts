@@ -6,10 +6,10 @@ import { BlockList, isIP, isIPv6, type LookupFunction } from 'node:net';
 import { buildConnector } from 'undici';
 
 /**
- * Whether this address and port may be connected to. The address is canonical: an IPv4 address inside an IPv6 one comes
- * as IPv4, and "any" (0.0.0.0, ::), which connects to this machine, as loopback.
+ * Whether this address may be connected to. It is canonical: an IPv4 address inside an IPv6 one comes as IPv4, and "any"
+ * (0.0.0.0, ::), which connects to this machine, as loopback.
  */
-export type AllowAddress = (ip: string, port: number) => boolean;
+export type AllowAddress = (ip: string) => boolean;
 
 const connectTimeoutMs = 10_000;
 
@@ -23,45 +23,40 @@ alwaysRefused.addAddress('100.100.100.200', 'ipv4');
 alwaysRefused.addAddress('192.0.0.192', 'ipv4');
 alwaysRefused.addAddress('168.63.129.16', 'ipv4');
 
-/** A connector for undici that connects to allowed addresses only. */
+/** A connector for undici that connects to allowed addresses only; it gives up connecting after ten seconds. */
 export function guardedConnector(allowAddress: AllowAddress): buildConnector.connector {
+  const refusalOf = (name: string, ip: string): Error | undefined =>
+    isAllowed(ip, allowAddress) ? undefined : new Error(`the address ${ip}${name === ip ? '' : ` of ${name}`} is not allowed`);
+  const connect = buildConnector({ allowH2: false, timeout: connectTimeoutMs, lookup: guardedLookup(refusalOf) });
   return (options, callback) => {
-    const port = Number(options.port) || (options.protocol === 'https:' ? 443 : 80);
-    const refusalOf = (name: string, ip: string): Error | undefined =>
-      isAllowed(ip, port, allowAddress) ? undefined : new Error(`the address ${ip} of ${name} is not allowed`);
     // An address written down is connected to without a look-up.
     const refused = isIP(options.hostname) === 0 ? undefined : refusalOf(options.hostname, options.hostname);
-    if (refused !== undefined) return callback(refused, null);
-    const connect = buildConnector({
-      allowH2: false,
-      timeout: connectTimeoutMs,
-      lookup: guardedLookup((ip) => refusalOf(options.hostname, ip)),
-    });
-    return connect(options, callback);
+    if (refused === undefined) connect(options, callback);
+    else callback(refused, null);
   };
 }
 
 /** A name of which one address is refused is refused whole: which one is connected to is a matter of chance. */
-function guardedLookup(refusalOf: (ip: string) => Error | undefined): LookupFunction {
+function guardedLookup(refusalOf: (name: string, ip: string) => Error | undefined): LookupFunction {
   return (hostname, options, callback) => {
     lookup(hostname, { ...options, all: true }, (fault, addresses) => {
-      const refused = fault ?? addresses.map(({ address }) => refusalOf(address)).find((refusal) => refusal !== undefined);
-      const [first] = addresses ?? [];
-      if (refused !== undefined && refused !== null) callback(refused, '', 0);
+      if (fault !== null) return callback(fault, '', 0);
+      const refused = addresses.map(({ address }) => refusalOf(hostname, address)).find((refusal) => refusal !== undefined);
+      const [first] = addresses;
+      if (refused !== undefined) callback(refused, '', 0);
       else if (options.all === true) callback(null, addresses);
       else callback(null, first?.address ?? '', first?.family ?? 0);
     });
   };
 }
 
-function isAllowed(ip: string, port: number, allowAddress: AllowAddress): boolean {
+function isAllowed(ip: string, allowAddress: AllowAddress): boolean {
   const canonical = canonicalAddress(ip);
-  const isRefused = alwaysRefused.check(canonical, isIPv6(canonical) ? 'ipv6' : 'ipv4');
-  return !isRefused && allowAddress(canonical, port);
+  return !alwaysRefused.check(canonical, isIPv6(canonical) ? 'ipv6' : 'ipv4') && allowAddress(canonical);
 }
 
 /** The address that a connection to `ip` ends at; see AllowAddress. */
-export function canonicalAddress(ip: string): string {
+function canonicalAddress(ip: string): string {
   const bare = ip.replace(/%.*$/, '');
   const v4 = isIPv6(bare) ? embeddedIPv4(groupsOf(bare)) : bare;
   if (v4 === '0.0.0.0') return '127.0.0.1';

@@ -54,7 +54,7 @@ export function stopReasonOf(signal: AbortSignal): StopReason {
 }
 
 /** Milliseconds as people write a duration: `250ms`, `1.5s`, `1m30s`, `2h`. */
-export function durationText(ms: number): string {
+function durationText(ms: number): string {
   if (ms < 1000) return `${ms}ms`;
   const hours = Math.floor(ms / 3_600_000);
   const minutes = Math.floor((ms % 3_600_000) / 60_000);

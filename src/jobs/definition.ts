@@ -72,23 +72,10 @@ export function parseDefinition(input: unknown, options: Options): Parsed {
   if (hostile.length > 0) return { ok: false, faults: hostile };
   const shape = options.coerceDigits === true ? shapeWithDigits : shapeStrict;
   const written = shape.safeParse(input);
-  const command = isTable(input) ? checkCommand(input['command'], options.kinds) : { faults: [] };
+  const command = isTable(input) ? checkCommand(input['command'], options.kinds) : noCommand;
   const faults = [...(written.success ? [] : faultsOf(written.error, input, shape)), ...command.faults];
-  if (!written.success || !('executor' in command) || faults.length > 0) return { ok: false, faults };
+  if (!written.success || command.executor === undefined || faults.length > 0) return { ok: false, faults };
   return complete(written.data, command, options);
-}
-
-/** The definition as it would be written down; `parseDefinition` makes the same of it again. */
-export function writeDefinition(definition: JobDefinition): Record<string, unknown> {
-  const { timeoutMs, onLost, catchupWindowMs, maxCatchup, retry, ...same } = definition;
-  return {
-    ...same,
-    retry: writeRetry(retry),
-    timeout: formatDuration(timeoutMs),
-    on_lost: onLost,
-    ...(catchupWindowMs === undefined ? {} : { catchup_window: formatDuration(catchupWindowMs) }),
-    max_catchup: maxCatchup,
-  };
 }
 
 const shapeStrict = shapeOf(false);
@@ -123,6 +110,9 @@ function shapeOf(digits: boolean) {
 
 type Written = z.output<typeof shapeStrict>;
 type Command = { readonly executor: Executor; readonly command: JobDefinition['command']; readonly faults: Fault[] };
+type NoCommand = { readonly executor?: never; readonly faults: Fault[] };
+
+const noCommand: NoCommand = { faults: [] };
 
 // What needs more than one field: the zone, the schedule in that zone, and the defaults that come with the executor.
 function complete(written: Written, { executor, command }: Command, options: Options): Parsed {
@@ -163,7 +153,7 @@ function complete(written: Written, { executor, command }: Command, options: Opt
   return { ok: true, definition };
 }
 
-function checkCommand(command: unknown, kinds: ReadonlyMap<string, Executor>): Command | { readonly faults: Fault[] } {
+function checkCommand(command: unknown, kinds: ReadonlyMap<string, Executor>): Command | NoCommand {
   const known = [...kinds.keys()];
   const path = ['command'];
   if (!isTable(command)) {
@@ -217,18 +207,6 @@ function status(digits: boolean) {
     if (typeof code === 'number' && Number.isInteger(code) && code >= 100 && code <= 599) return code;
     return refuse(context, value, 'expected an HTTP status such as 503 or "5xx"');
   });
-}
-
-function writeRetry(retry: Retry): Record<string, unknown> {
-  return {
-    max_attempts: retry.maxAttempts,
-    delay: formatDuration(retry.delayMs),
-    max_delay: formatDuration(retry.maxDelayMs),
-    factor: retry.factor,
-    jitter: retry.jitter,
-    ...(retry.exitCodes === undefined ? {} : { exit_codes: [...retry.exitCodes] }),
-    ...(retry.statuses === undefined ? {} : { statuses: [...retry.statuses] }),
-  };
 }
 
 function orList(words: readonly string[]): string {

@@ -13,7 +13,7 @@ export function makeLog(options: { readonly level: string; readonly format: 'aut
   const readable = options.format === 'pretty' || (options.format === 'auto' && process.stdout.isTTY);
   const common = {
     level: options.level,
-    base: undefined,
+    base: null,
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
   };

@@ -32,7 +32,7 @@ type Options = {
 // Retries, priorities and delays are ours: a message is one push, gone once its runs are claimed.
 const messageOptions = { attempts: 1, removeOnComplete: true, removeOnFail: true };
 // Locks are no safety device here (the claim in PostgreSQL is), so they may be long.
-const workerOptions = { runRetryDelay: 1000, lockDuration: 60_000, stalledInterval: 60_000, maxStalledCount: 1, ...messageOptions };
+const workerOptions = { runRetryDelay: 1000, lockDuration: 60_000, stalledInterval: 60_000, maxStalledCount: 1 };
 const messageName = 'runs';
 
 /** Opens the queue. Refusal `unavailable` when its server does not answer. */

@@ -1,0 +1,116 @@
+// What the linter holds: the usual bugs of a job service (promises that nobody waits for), files that fit a room, and the one
+// direction of the house: main/app → doors → work → hands → words. Each outside library is imported in one folder.
+
+import { defineConfig, type OxlintOverride } from 'oxlint';
+
+const doors = ['api/**', 'web/**', 'auth/guard.ts', 'server.ts'];
+const work = [
+  'crontab/ticker.ts',
+  'jobs/manage.ts',
+  'runs/perform.ts',
+  'runs/control.ts',
+  'runs/upkeep.ts',
+  'runs/events.ts',
+  'runs/worker.ts',
+  'heartbeat.ts',
+];
+const hands = ['store/**', 'queue/**', 'executors/**', 'observe/**', 'embedded.ts', 'embedded/**', 'config.ts', 'settings.ts', 'toml.ts'];
+const top = ['main.ts', 'app.ts'];
+const contract = 'executors/executor.ts';
+
+// Who may import which library. Node's own that start processes count among them.
+const libraries: Record<string, string[]> = {
+  bullmq: ['queue/**'],
+  ioredis: ['queue/**'],
+  pg: ['queue/**', 'store/**'],
+  postgres: ['store/**'],
+  'drizzle-orm': ['store/**'],
+  hono: ['api/**', 'auth/**', 'server.ts', 'web/**'],
+  '@hono/node-server': ['server.ts'],
+  undici: ['executors/**'],
+  'smol-toml': ['config.ts', 'settings.ts', 'toml.ts'],
+  'cron-parser': ['crontab/**'],
+  pino: ['observe/**'],
+  'pino-pretty': ['observe/**'],
+  '@opentelemetry/api': ['observe/**'],
+  'node:child_process': ['executors/**', 'embedded.ts', 'embedded/**'],
+};
+
+/** The rule for some rooms of src/: which other rooms they may not import, and which libraries are not theirs. */
+function room(files: string[], forbidden: string[], allowed: string[] = []): OxlintOverride {
+  const lent = Object.entries(libraries).filter(([, owners]) => !files.every((file) => owners.some((owner) => isWithin(file, owner))));
+  return {
+    files: files.map((file) => `src/${file}`),
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            {
+              group: [...forbidden.map((file) => `**/${file}`), ...allowed.map((file) => `!**/${file}`)],
+              message: 'Imports point down only: main/app → doors → work → hands → words.',
+            },
+            ...lent.map(([name, owners]) => ({ group: [name, `${name}/*`], message: `Only ${owners.join(', ')} may import ${name}.` })),
+          ].filter(({ group }) => group.length > 0),
+        },
+      ],
+    },
+  };
+}
+
+function isWithin(file: string, owner: string): boolean {
+  return file === owner || (owner.endsWith('/**') && file.startsWith(owner.slice(0, -2)));
+}
+
+const notBelowDoors = [...top, ...doors];
+const notBelowWork = [...notBelowDoors, ...work];
+// What work is handed, never imports: the queue, and the executors but for their contract.
+const handedIn = ['queue/**', 'executors/**', 'embedded.ts', 'embedded/**', 'store/database.ts'];
+
+export default defineConfig({
+  plugins: ['typescript', 'unicorn', 'oxc', 'import', 'promise', 'node'],
+  categories: { correctness: 'error', suspicious: 'error' },
+  options: { typeAware: true, denyWarnings: true },
+  ignorePatterns: ['dist', 'data'],
+  rules: {
+    'typescript/no-floating-promises': 'error',
+    'typescript/no-misused-promises': 'error',
+    'typescript/await-thenable': 'error',
+    'typescript/switch-exhaustiveness-check': 'error',
+    'typescript/no-explicit-any': 'error',
+    'typescript/no-non-null-assertion': 'error',
+    'typescript/no-unsafe-assignment': 'error',
+    'typescript/no-unsafe-return': 'error',
+    'typescript/consistent-type-imports': 'error',
+    'typescript/return-await': 'off',
+    'typescript/no-unsafe-type-assertion': 'off',
+    'import/no-cycle': 'error',
+    'no-console': 'error',
+    'max-lines': ['error', { max: 300 }],
+    complexity: ['error', { max: 12 }],
+    'no-await-in-loop': 'off',
+    'unicorn/no-array-sort': 'off',
+    'unicorn/consistent-function-scoping': 'off',
+    'no-underscore-dangle': 'off',
+  },
+  overrides: [
+    room(['api/**'], top),
+    room(['auth/guard.ts'], top),
+    room(['server.ts'], top),
+    room(['crontab/ticker.ts'], [...notBelowDoors, ...handedIn], [contract]),
+    room(['jobs/manage.ts', 'jobs/written.ts', 'runs/*.ts', 'heartbeat.ts'], [...notBelowDoors, ...handedIn], [contract]),
+    room(['store/**'], [...notBelowWork, ...hands.filter((hand) => hand !== 'store/**')], [contract]),
+    room(['queue/**'], [...notBelowWork, ...hands.filter((hand) => hand !== 'queue/**')], ['observe/log.ts']),
+    room(['executors/**'], [...notBelowWork, ...hands.filter((hand) => hand !== 'executors/**')]),
+    room(['observe/**'], [...notBelowWork, ...hands.filter((hand) => hand !== 'observe/**')]),
+    room(['embedded.ts', 'embedded/**'], [...notBelowWork, ...hands.filter((hand) => !hand.startsWith('embedded'))]),
+    room(['config.ts', 'settings.ts', 'toml.ts'], [...notBelowWork, ...hands.filter((hand) => !['config.ts', 'settings.ts', 'toml.ts'].includes(hand))], [contract]),
+    // Words are pure and know nobody but words.
+    room(
+      ['clock.ts', 'errors.ts', 'faults.ts', 'shapes.ts', 'runs/lifecycle.ts', 'crontab/due.ts', 'crontab/expression.ts', 'crontab/fields.ts', 'jobs/definition.ts'],
+      [...notBelowWork, ...hands],
+      [contract],
+    ),
+    { files: ['src/main.ts', 'bench/**', 'test/**'], rules: { 'no-console': 'off' } },
+  ],
+});

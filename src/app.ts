@@ -1,0 +1,215 @@
+// Puts the parts together, starts the duties in order and stops them in reverse. Knows everybody, decides nothing.
+
+import { v1Api } from './api/v1.ts';
+import { seedApi } from './api/seed.ts';
+import { every, makeBell, systemClock } from './clock.ts';
+import type { Config } from './config.ts';
+import { startTicker } from './crontab/ticker.ts';
+import { startEmbedded } from './embedded.ts';
+import { Refusal } from './errors.ts';
+import type { Executor } from './executors/executor.ts';
+import { killLeftovers } from './executors/leftovers.ts';
+import { makeHeartbeat } from './heartbeat.ts';
+import type { JobDefinition } from './jobs/definition.ts';
+import { applyFile, createJob, deleteJob, setEnabled, workOut, type ManageDeps } from './jobs/manage.ts';
+import { parseExpression } from './crontab/expression.ts';
+import type { Log } from './observe/log.ts';
+import { beginWork, newTraceId } from './observe/tracing.ts';
+import { openBackend } from './queue/backend.ts';
+import { startConsumer } from './queue/consumer.ts';
+import { startProducer } from './queue/producer.ts';
+import { stopCancelled, trigger } from './runs/control.ts';
+import { makeEvents } from './runs/events.ts';
+import { perform } from './runs/perform.ts';
+import { settle, startUpkeep } from './runs/upkeep.ts';
+import { makeWorker } from './runs/worker.ts';
+import { listen, makeApp } from './server.ts';
+import { awaitDatabase, migrate, openDatabase } from './store/database.ts';
+import { jobStore } from './store/jobs.ts';
+import { nodeStore } from './store/nodes.ts';
+import { recordStore } from './store/records.ts';
+import { runStore } from './store/runs.ts';
+
+type Given = {
+  readonly config: Config;
+  readonly kinds: ReadonlyMap<string, Executor>;
+  readonly definitions: readonly JobDefinition[];
+  readonly version: string;
+  readonly log: Log;
+  /** One line at a time of what is being started, for a person who waits. */
+  readonly progress: (line: string) => void;
+};
+
+export type App = {
+  /** Where the web duty listens. */
+  readonly address: string | undefined;
+  /** Brings the file's jobs in line with a file that was read again. */
+  readonly reload: (definitions: readonly JobDefinition[]) => Promise<void>;
+  /** Takes nothing more, lets what runs finish within the grace, records it. `atOnce` cuts the grace short. */
+  readonly stop: (atOnce: AbortSignal) => Promise<void>;
+};
+
+/** Starts Belfry. Whatever was started is stopped again when a later part refuses. */
+export async function startApp(given: Given): Promise<App> {
+  const stops = makeStops();
+  try {
+    return await start(given, stops);
+  } catch (fault) {
+    await stops.run(AbortSignal.abort());
+    throw fault;
+  }
+}
+
+async function start({ config, kinds, definitions, version, log, progress }: Given, stops: Stops): Promise<App> {
+  const clock = systemClock;
+  const { duties } = config;
+  const onError = (fault: unknown): void => log.warn({ err: fault }, 'connection_failed');
+
+  const databaseUrl = config.database.url ?? (await startPrivateDatabase(config.dataDir, progress, stops));
+  await awaitDatabase({ url: databaseUrl, withinMs: 30_000 });
+  await migrate({ url: databaseUrl, folder: migrationsFolder });
+  const database = openDatabase({ url: databaseUrl, maxConnections: config.database.maxConnections, applicationName: `belfry ${config.nodeName}`, onError });
+  stops.add(() => database.close());
+  const store = { jobs: jobStore(database), runs: runStore(database), nodes: nodeStore(database), records: recordStore(database) };
+
+  const name = await database.holdLock(`node ${config.nodeName}`, () => log.error({ node: config.nodeName }, 'node_name_lost'));
+  if (!name) {
+    throw new Refusal('conflict', `node.name: a Belfry named "${config.nodeName}" is running on this database already; give this one a name of its own (BELFRY_NODE)`);
+  }
+  stops.add(() => name.release());
+
+  const installation = await store.nodes.installationId();
+  const backend = await openBackend({ redisUrl: config.redis.url, databaseUrl, installation, onError });
+  stops.add(() => backend.close());
+
+  const dispatchBell = makeBell(clock);
+  const tickBell = makeBell(clock);
+  const markerOf = (incarnation: number): string => `${installation}/${incarnation}`;
+
+  const heartbeat = await makeHeartbeat(
+    {
+      clock,
+      log,
+      nodes: store.nodes,
+      self: {
+        name: config.nodeName,
+        version,
+        address: duties.web ? `${config.http.host}:${config.http.port}` : undefined,
+        pid: process.pid,
+        duties: Object.entries(duties).flatMap(([duty, does]) => (does ? [duty] : [])),
+        slots: duties.worker ? config.worker.concurrency : 0,
+      },
+      busy: () => worker.busy(),
+      onLost: () => worker.interruptAll(),
+    },
+    async (incarnation) => {
+      const killed = await killLeftovers(markerOf(incarnation));
+      const lost = await settle({ clock, log, runs: store.runs }, incarnation);
+      if (killed + lost > 0) log.warn({ incarnation, killed, lost }, 'settled_earlier_start');
+    },
+  );
+  const me = () => {
+    const incarnation = heartbeat.incarnation();
+    return { name: config.nodeName, incarnation, marker: markerOf(incarnation) };
+  };
+
+  const events = makeEvents();
+  const performing = { clock, log, kinds, me, killGraceMs: config.worker.killGraceMs, beginWork, record: store.runs.record, events };
+  const worker = makeWorker({ clock, slots: config.worker.concurrency, me, runs: store.runs, perform: (run, signal) => perform(performing, run, signal), dispatch: dispatchBell });
+
+  stops.add(() => heartbeat.stop());
+  stops.add(() => store.runs.idle());
+  heartbeat.start();
+
+  const upkeep = startUpkeep({ clock, log, runs: store.runs, nodes: store.nodes, retentionMs: config.retentionMs });
+  const producer = startProducer({ clock, log, runs: store.runs, send: backend.send, capacity: heartbeat.capacity }, dispatchBell);
+  stops.add(async () => {
+    await upkeep.stop();
+    await producer.stop();
+  });
+
+  if (duties.worker) {
+    const consumer = await startConsumer(backend, worker.take);
+    const cancelling = every(clock, async () => {
+      await stopCancelled({ runs: store.runs, incarnation: heartbeat.incarnation, cancel: worker.cancel });
+      return 1000;
+    }, { onFault: (fault) => log.error({ err: fault }, 'cancel_watch_failed') });
+    stops.add(async (atOnce) => {
+      await Promise.all([worker.stop(config.shutdownGraceMs, atOnce), consumer.close()]);
+      await cancelling.stop();
+    });
+  }
+
+  const scheduleOf = (job: { name: string; expr: string; timezone: string }) => parseExpression(job.expr, job.timezone, job.name);
+  const managing: ManageDeps = { clock, log, kinds, defaultTimezone: config.timezone, scheduleOf, newTraceId, jobs: store.jobs, tick: tickBell };
+  const reload = async (read: readonly JobDefinition[]): Promise<void> => {
+    if (duties.crontab && config.file !== undefined) await applyFile(managing, config.file, read);
+  };
+
+  if (duties.crontab) {
+    await reload(definitions);
+    const ticker = startTicker(
+      {
+        clock,
+        log,
+        jobs: store.jobs,
+        workOut: (job, now) => workOut(managing, job, now),
+        scheduleOf,
+        disableFaulty: (job, fault) => store.jobs.disableFaulty(job.id, job.revision, fault),
+        dispatch: dispatchBell,
+      },
+      tickBell,
+    );
+    const heard = await database.listen('belfry_jobs', tickBell.ring, tickBell.ring);
+    stops.add(async () => {
+      await heard.stop();
+      await ticker.stop();
+    });
+  }
+
+  if (!duties.web) return { address: undefined, reload, stop: stops.run };
+  const web = await listen(
+    makeApp({
+      clock,
+      log,
+      http: config.http,
+      seed: seedApi({ createJob: (input, traceId) => createJob(managing, input, traceId), records: store.records }),
+      v1: v1Api({
+        jobs: store.jobs,
+        deleteJob: (job) => deleteJob(managing, job),
+        setEnabled: (job, enabled) => setEnabled(managing, job, enabled),
+        trigger: (job, options) => trigger({ clock, log, jobs: store.jobs, runs: store.runs, dispatch: dispatchBell }, job, options),
+      }),
+    }),
+    config.http,
+  );
+  stops.add(web.stop);
+  log.info({ address: web.address }, 'start_http_server');
+  return { address: web.address, reload, stop: stops.run };
+}
+
+const migrationsFolder = new URL('../migrations', import.meta.url).pathname;
+
+async function startPrivateDatabase(dataDir: string, progress: (line: string) => void, stops: Stops): Promise<string> {
+  const embedded = await startEmbedded({ dataDir, progress });
+  stops.add(() => embedded.stop());
+  return embedded.url;
+}
+
+type Stops = {
+  readonly add: (stop: (atOnce: AbortSignal) => Promise<void>) => void;
+  readonly run: (atOnce: AbortSignal) => Promise<void>;
+};
+
+/** What was started last stops first; one that fails does not keep the others. */
+function makeStops(): Stops {
+  const stops: ((atOnce: AbortSignal) => Promise<void>)[] = [];
+  return {
+    add: (stop) => void stops.push(stop),
+    run: async (atOnce) => {
+      const faults: unknown[] = [];
+      for (let stop = stops.pop(); stop; stop = stops.pop()) await stop(atOnce).catch((fault: unknown) => faults.push(fault));
+      if (faults.length > 0) throw new AggregateError(faults, 'not everything could be stopped');
+    },
+  };
+}

@@ -1,0 +1,94 @@
+// The command line: starts Belfry and stops it on a signal. The only file that may end the process.
+
+import { readFile } from 'node:fs/promises';
+import { startApp, type App } from './app.ts';
+import { ConfigError, loadConfig, type LoadedConfig } from './config.ts';
+import { messageOf, Refusal } from './errors.ts';
+import { loadExecutors } from './executors/registry.ts';
+import { makeLog, type Log } from './observe/log.ts';
+
+// Exit codes as in sysexits.h.
+const exitUnavailable = 69;
+const exitBadConfig = 78;
+
+// After a second signal, so long for runs to be recorded before the process ends whatever hangs.
+const lastGraceMs = 5000;
+
+await main();
+
+async function main(): Promise<void> {
+  const loaded = await load().catch(endWith);
+  const { config } = loaded;
+  const log = makeLog(config.log);
+  const progress = (line: string): void => {
+    if (config.log.format !== 'json') process.stderr.write(`belfry: ${line}\n`);
+  };
+  for (const warning of config.warnings) log.warn(warning);
+  const app = await startApp({ ...loaded, version: await version(), log, progress }).catch(endWith);
+  if (app.address !== undefined) progress(`listening on ${app.address}`);
+  progress('running; stop with Ctrl-C');
+  stopOnSignals(app, log, progress);
+  reloadOnHangup(app, log);
+}
+
+function load(): Promise<LoadedConfig> {
+  return loadConfig({ env: process.env, cwd: process.cwd(), loadExecutors });
+}
+
+async function version(): Promise<string> {
+  const text = await readFile(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+function endWith(fault: unknown): never {
+  if (fault instanceof ConfigError) end(fault.message, exitBadConfig);
+  if (fault instanceof Refusal) end(`belfry: ${fault.message}`, fault.kind === 'unavailable' ? exitUnavailable : 1);
+  throw fault;
+}
+
+function end(message: string, code: number): never {
+  process.stderr.write(`${message}\n`);
+  process.exit(code);
+}
+
+/** The first signal: stop in order. The second: at once. */
+function stopOnSignals(app: App, log: Log, progress: (line: string) => void): void {
+  const atOnce = new AbortController();
+  let signals = 0;
+  const hear = (signal: NodeJS.Signals): void => {
+    signals += 1;
+    if (signals === 1) {
+      progress('stopping; what runs may finish (again: at once)');
+      log.info({ signal }, 'stopping');
+      void stop(app, log, atOnce.signal);
+    } else {
+      atOnce.abort();
+      setTimeout(() => process.exit(1), lastGraceMs).unref();
+    }
+  };
+  process.on('SIGINT', hear);
+  process.on('SIGTERM', hear);
+}
+
+async function stop(app: App, log: Log, atOnce: AbortSignal): Promise<void> {
+  try {
+    await app.stop(atOnce);
+    log.info('exit_server');
+    process.exit(0);
+  } catch (fault) {
+    log.error({ err: fault }, 'exit_server');
+    process.exit(1);
+  }
+}
+
+/** SIGHUP reads the file again; with a fault in it the last good one stays. */
+function reloadOnHangup(app: App, log: Log): void {
+  process.on('SIGHUP', () => {
+    void load()
+      .then(({ definitions }) => app.reload(definitions))
+      .then(
+        () => log.info('reloaded_config'),
+        (fault: unknown) => log.error({ fault: messageOf(fault) }, 'reload_config_failed'),
+      );
+  });
+}
