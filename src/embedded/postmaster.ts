@@ -9,9 +9,9 @@ import { Refusal } from '../errors.ts';
 import { environment, pathFor, run, type Place, type Programs } from './programs.ts';
 
 /** A server that takes connections on `port` of 127.0.0.1, until `exited` resolves. `stop` ends it and waits for that. */
-export type Server = { port: number; exited: Promise<void>; stop(): Promise<void> };
+export type Server = { port: number; exited: Promise<void>; stop: () => Promise<void> };
 
-type Launched = Omit<Server, 'port'> & { hasExited(): boolean };
+type Launched = Omit<Server, 'port'> & { hasExited: () => boolean };
 
 const lookEveryMs = 20;
 const looksForTheLastOne = 500;
