@@ -19,7 +19,10 @@ import { setTimeout } from 'node:timers/promises';
 
 const known = ['type', 'file', 'text', 'wait_ms'];
 
-/** Checks a command when a job is saved, not when it runs. Says in its message what was expected and what came. */
+/**
+ * Checks a command when a job is saved, not when it runs. Says in its message what was expected and what came.
+ * @param {Record<string, unknown>} command as written: `{ type, file, text, wait_ms }`
+ */
 function parse(command) {
   const faults = [];
   for (const key of Object.keys(command)) {
@@ -38,7 +41,11 @@ function parse(command) {
   return { type: 'log-line', file, text, wait_ms: waitMs };
 }
 
-/** Makes one attempt. A failure is a value; what is thrown counts as failed, its effect unknown. */
+/**
+ * Makes one attempt. A failure is a value; what is thrown counts as failed, its effect unknown.
+ * @param {import('../src/executors/executor.ts').AttemptRequest<{ file: string, text: string, wait_ms: number }>} request
+ * @returns {Promise<import('../src/executors/executor.ts').AttemptResult>}
+ */
 async function execute(request) {
   const { command, job, runId, attempt, dueAt, traceparent, timeoutMs, signal } = request;
   // One signal for both: the timeout, and a person or the end of the service (`signal.reason` says which).
@@ -50,18 +57,20 @@ async function execute(request) {
     await appendFile(command.file, `${line}\n`);
     return { outcome: 'succeeded', known: true, result: { line, err: '<nil>' } };
   } catch (thrown) {
-    const error = stop.aborted ? reasonOf(signal, timeoutMs) : thrown.message;
-    const outcome = !stop.aborted ? 'failed' : outcomeOf(signal);
+    const error = stop.aborted ? reasonOf(signal, timeoutMs) : String(thrown);
+    const outcome = stop.aborted ? outcomeOf(signal) : 'failed';
     // Nothing was written yet, so the effect is known: none.
     return { outcome, known: true, error, result: { err: error } };
   }
 }
 
+/** @param {AbortSignal} signal */
 function outcomeOf(signal) {
   if (!signal.aborted) return 'timed_out';
   return signal.reason === 'cancelled' ? 'cancelled' : 'failed';
 }
 
+/** @param {AbortSignal} signal @param {number} timeoutMs */
 function reasonOf(signal, timeoutMs) {
   if (!signal.aborted) return `timed out after ${timeoutMs}ms`;
   return signal.reason === 'cancelled' ? 'cancelled' : 'interrupted: the service was shut down';

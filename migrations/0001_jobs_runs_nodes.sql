@@ -169,7 +169,7 @@ create table belfry.runs (
     -- What became of it.
     failed_count integer     not null default 0,
     attempts     jsonb       not null default '[]',
-    result       jsonb,
+    result       json,
     error        text,
     queued_at    timestamptz not null,
     started_at   timestamptz,
@@ -202,6 +202,9 @@ create index runs_blocked on belfry.runs (job_id, id) where blocked and state in
 --> statement-breakpoint
 -- Serves the search for what a lost or restarted node held.
 create index runs_held on belfry.runs (owner) where state = 'running';
+--> statement-breakpoint
+-- Serves the search for what shall be cancelled and has not been.
+create index runs_to_cancel on belfry.runs (id) where cancel_at is not null and state in ('queued', 'running', 'retrying');
 --> statement-breakpoint
 -- Serves the record of one job, newest first.
 create index runs_of_job on belfry.runs (job_name, id);

@@ -8,6 +8,9 @@ import { startTicker } from './crontab/ticker.ts';
 import { startEmbedded } from './embedded.ts';
 import { Refusal } from './errors.ts';
 import type { Executor } from './executors/executor.ts';
+import { httpExecutor } from './executors/http.ts';
+import type { BuiltIn } from './executors/registry.ts';
+import { shellExecutor } from './executors/shell.ts';
 import { killLeftovers } from './executors/leftovers.ts';
 import { makeHeartbeat } from './heartbeat.ts';
 import type { JobDefinition } from './jobs/definition.ts';
@@ -38,6 +41,10 @@ type Given = {
   readonly log: Log;
   /** One line at a time of what is being started, for a person who waits. */
   readonly progress: (line: string) => void;
+  /** Aborted: don't finish starting. */
+  readonly signal: AbortSignal;
+  /** Told when Belfry can't go on, after it has started. */
+  readonly failed: (why: string) => void;
 };
 
 export type App = {
@@ -60,13 +67,14 @@ export async function startApp(given: Given): Promise<App> {
   }
 }
 
-async function start({ config, kinds, definitions, version, log, progress }: Given, stops: Stops): Promise<App> {
+async function start(given: Given, stops: Stops): Promise<App> {
+  const { config, kinds, definitions, version, log, signal } = given;
   const clock = systemClock;
   const { duties } = config;
   const onError = (fault: unknown): void => log.warn({ err: fault }, 'connection_failed');
 
-  const databaseUrl = config.database.url ?? (await startPrivateDatabase(config.dataDir, progress, stops));
-  await awaitDatabase({ url: databaseUrl, withinMs: 30_000 });
+  const databaseUrl = config.database.url ?? (await startPrivateDatabase(given, stops));
+  await awaitDatabase({ url: databaseUrl, withinMs: 30_000, signal });
   await migrate({ url: databaseUrl, folder: migrationsFolder });
   const database = openDatabase({ url: databaseUrl, maxConnections: config.database.maxConnections, applicationName: `belfry ${config.nodeName}`, onError });
   stops.add(() => database.close());
@@ -188,11 +196,29 @@ async function start({ config, kinds, definitions, version, log, progress }: Giv
   return { address: web.address, reload, stop: stops.run };
 }
 
+/** The executors that come with the house, as the config wants them. */
+export function builtInExecutors(config: Config): BuiltIn[] {
+  const { shell, http } = config.executors;
+  const { outputLimitBytes } = config.worker;
+  return [
+    ...(shell.enabled ? [shellExecutor({ outputLimitBytes, inheritedEnv: config.inheritedEnv })] : []),
+    // Loopback and private addresses are open as long as Belfry itself listens on loopback only, which is always so far.
+    httpExecutor({ responseLimitBytes: http.responseLimitBytes, keptBodyBytes: outputLimitBytes, allowAddress: () => true, userAgent: 'Belfry' }),
+  ];
+}
+
 const migrationsFolder = new URL('../migrations', import.meta.url).pathname;
 
-async function startPrivateDatabase(dataDir: string, progress: (line: string) => void, stops: Stops): Promise<string> {
-  const embedded = await startEmbedded({ dataDir, progress });
-  stops.add(() => embedded.stop());
+async function startPrivateDatabase({ config, progress, signal, failed }: Given, stops: Stops): Promise<string> {
+  const embedded = await startEmbedded({ dataDir: config.dataDir, progress, signal });
+  let stopping = false;
+  stops.add(() => {
+    stopping = true;
+    return embedded.stop();
+  });
+  void embedded.exited.then(() => {
+    if (!stopping) failed(`the private PostgreSQL ended on its own; its last words are in ${config.dataDir}/postgres.log`);
+  });
   return embedded.url;
 }
 

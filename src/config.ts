@@ -6,13 +6,13 @@ import { hostname } from 'node:os';
 import { dirname, relative, resolve } from 'node:path';
 import { inheritedFrom, readEnvironment, whyUnreadable } from './environment.ts';
 import type { Environment, Setting, Variables } from './environment.ts';
-import { messageOf } from './errors.ts';
+import { Refusal } from './errors.ts';
 import type { Executor } from './executors/executor.ts';
 import { describeFault, faultsIn, faultsOf, hostileFaults, isTable, show } from './faults.ts';
 import type { Fault, FaultPath } from './faults.ts';
 import { parseDefinition } from './jobs/definition.ts';
 import type { JobDefinition } from './jobs/definition.ts';
-import { executorsShape, settingsShape } from './settings.ts';
+import { settingsShape } from './settings.ts';
 import type { Settings } from './settings.ts';
 import { readToml, TomlFault } from './toml.ts';
 import type { Place, Toml } from './toml.ts';
@@ -21,7 +21,7 @@ import type { Place, Toml } from './toml.ts';
 export type ExecutorsConfig = {
   readonly shell: { readonly enabled: boolean };
   readonly http: { readonly responseLimitBytes: number };
-  /** By the `type` of their commands; `module` as written, relative to the folder of the file. */
+  /** By the `type` of their commands; `module` as written, relative to the folder of the file. Other keys are the module's own. */
   readonly modules: Readonly<Record<string, { readonly module: string }>>;
 };
 
@@ -67,6 +67,8 @@ export class ConfigError extends Error {
 
 export type Kinds = ReadonlyMap<string, Executor>;
 
+export type LoadedConfig = { readonly config: Config; readonly kinds: Kinds; readonly definitions: JobDefinition[] };
+
 /**
  * Reads the file (`file`, else BELFRY_CONFIG, else config.toml in `cwd` if there is one), the environment over it, the
  * executors by way of `loadExecutors`, and with them the jobs. Throws one ConfigError with every fault.
@@ -75,22 +77,26 @@ export async function loadConfig(options: {
   readonly env?: Variables;
   readonly cwd: string;
   readonly file?: string;
-  readonly loadExecutors: (executors: ExecutorsConfig, baseDir: string) => Promise<Kinds>;
-}): Promise<{ config: Config; kinds: Kinds; definitions: JobDefinition[] }> {
+  /**
+   * Makes the executors; throws a Refusal that tells what is wrong with [executors]. Where other settings are at fault it
+   * gets their defaults: the executors only judge the commands then, and loadConfig throws.
+   */
+  readonly loadExecutors: (executors: ExecutorsConfig, baseDir: string, config: Config) => Promise<Kinds>;
+}): Promise<LoadedConfig> {
   const { env = process.env, cwd } = options;
   const source = await readSource(options.file ?? env['BELFRY_CONFIG'], cwd);
   const environment = await readEnvironment(env, cwd);
   const table = environment.settings.reduce(overlay, source.toml?.table ?? {});
   const settings = readSettings(table);
-  const executors = await readExecutors(table['executors'] ?? {}, source.baseDir, options.loadExecutors);
-  const timezone = settings.data?.crontab.timezone ?? 'UTC';
-  const jobs = readJobs(table['jobs'] ?? [], executors.kinds, timezone, source.toml);
+  const assumed = settings.data ?? settingsShape.safeParse({ executors: table['executors'] }).data;
+  const config = assumed && freeze(makeConfig(assumed, environment, env, cwd, source));
+  const executors = await readExecutors(config, (made) => options.loadExecutors(made.executors, source.baseDir, made));
+  const jobs = readJobs(table['jobs'], executors.kinds, config?.timezone ?? 'UTC', source.toml);
 
   const faults = [...settings.faults, ...executors.faults, ...jobs.faults];
   const lines = [...source.faults, ...tellAll(faults, source, environment.settings), ...environment.faults];
-  if (lines.length > 0 || !settings.data || !executors.kinds) throw new ConfigError(lines.join('\n'));
-  const config = makeConfig(settings.data, environment, env, cwd, source);
-  return { config: freeze(config), kinds: executors.kinds, definitions: jobs.definitions };
+  if (lines.length > 0 || !config || !executors.kinds) throw new ConfigError(lines.join('\n'));
+  return { config, kinds: executors.kinds, definitions: jobs.definitions };
 }
 
 type Source = {
@@ -142,22 +148,21 @@ function readSettings(table: Record<string, unknown>): { data?: Settings; faults
 }
 
 async function readExecutors(
-  table: unknown,
-  baseDir: string,
-  load: (executors: ExecutorsConfig, baseDir: string) => Promise<Kinds>,
+  config: Config | undefined,
+  load: (config: Config) => Promise<Kinds>,
 ): Promise<{ kinds?: Kinds; faults: Fault[] }> {
-  const parsed = executorsShape.safeParse(table);
-  // What is wrong with the table is told with the other settings.
-  if (!parsed.success) return { faults: [] };
+  // Without one [executors] itself is at fault, which is told with the other settings.
+  if (!config) return { faults: [] };
   try {
-    return { kinds: await load(executorsOf(parsed.data), baseDir), faults: [] };
+    return { kinds: await load(config), faults: [] };
   } catch (thrown) {
-    return { faults: faultsIn(messageOf(thrown), ['executors']) };
+    if (!(thrown instanceof Refusal)) throw thrown;
+    return { faults: faultsIn(thrown.message, ['executors']) };
   }
 }
 
 function readJobs(
-  jobs: unknown,
+  jobs: unknown = [],
   kinds: Kinds | undefined,
   defaultTimezone: string,
   toml: Toml | undefined,

@@ -3,6 +3,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { messageOf } from './errors.ts';
 import { didYouMean, show } from './faults.ts';
 import type { FaultPath } from './faults.ts';
 import { keptFromChildren } from './settings.ts';
@@ -58,7 +59,7 @@ export async function readEnvironment(env: Variables, cwd: string): Promise<Envi
   const port = env['BELFRY_ADDR'] ? undefined : env['PORT'] || undefined;
   const isPort = port === undefined || (/^\d{1,5}$/.test(port) && Number(port) <= 65_535);
   if (!isPort) faults.push(`PORT: expected a port from 0 to 65535, got ${show(port)}`);
-  return { settings, port: port === undefined ? undefined : Number(port), faults, warnings: warningsOf(env) };
+  return { settings, port: port !== undefined && isPort ? Number(port) : undefined, faults, warnings: warningsOf(env) };
 }
 
 // What a program needs to find its way; everything else of our environment is ours.
@@ -88,8 +89,10 @@ export function whyUnreadable(thrown: unknown): string {
     case 'EACCES':
     case 'EPERM':
       return 'this user may not read it';
+    case 'ERR_ENCODING_INVALID_ENCODED_DATA':
+      return 'it is no UTF-8 text';
     default:
-      return code === '' ? 'it is no UTF-8 text' : code;
+      return code === '' ? messageOf(thrown) : code;
   }
 }
 
@@ -114,7 +117,10 @@ function warningsOf(env: Variables): string[] {
   return Object.keys(env)
     .filter((name) => name.startsWith('BELFRY_') && !name.startsWith('BELFRY_TEST_') && !ownNames.includes(name))
     .map((name) => {
-      const near = didYouMean(name.slice('BELFRY_'.length), ownNames.map((each) => each.slice('BELFRY_'.length)));
+      const near = didYouMean(
+        name.slice('BELFRY_'.length),
+        ownNames.map((each) => each.slice('BELFRY_'.length)),
+      );
       return `${name} is not a variable that Belfry knows${near === undefined ? '' : `; did you mean BELFRY_${near}?`}`;
     });
 }

@@ -51,8 +51,9 @@ export function show(value: unknown): string {
       return value instanceof Date ? 'a date' : 'a table';
     case 'symbol':
     case 'function':
-      return `a ${typeof value}`;
+      break;
   }
+  return `a ${typeof value}`;
 }
 
 /** The word that was probably meant, if one of the known ones is near. */
@@ -200,19 +201,16 @@ function knownKeys(schema: z.ZodType, path: FaultPath): string[] {
 
 // Levenshtein's distance, where two neighbours changing places count as one.
 function editDistance(from: string, to: string): number {
-  let beforeLast: number[] = [];
-  let last = Array.from({ length: to.length + 1 }, (_, index) => index);
+  const rows = [Array.from({ length: to.length + 1 }, (_, index) => index)];
   for (let i = 1; i <= from.length; i++) {
     const row = [i];
     for (let j = 1; j <= to.length; j++) {
+      const at = (up: number, left: number): number => (up === 0 ? row : rows[i - up])?.[j - left] ?? Infinity;
       const same = from[i - 1] === to[j - 1];
-      let distance = Math.min((last[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, (last[j - 1] ?? 0) + (same ? 0 : 1));
-      const swapped = i > 1 && j > 1 && from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1];
-      if (swapped) distance = Math.min(distance, (beforeLast[j - 2] ?? 0) + 1);
-      row.push(distance);
+      const swapped = from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1];
+      row.push(Math.min(at(1, 0) + 1, at(0, 1) + 1, at(1, 1) + (same ? 0 : 1), swapped ? at(2, 2) + 1 : Infinity));
     }
-    beforeLast = last;
-    last = row;
+    rows.push(row);
   }
-  return last[to.length] ?? 0;
+  return rows[from.length]?.[to.length] ?? Infinity;
 }

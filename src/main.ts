@@ -1,8 +1,8 @@
 // The command line: starts Belfry and stops it on a signal. The only file that may end the process.
 
 import { readFile } from 'node:fs/promises';
-import { startApp, type App } from './app.ts';
-import { ConfigError, loadConfig, type LoadedConfig } from './config.ts';
+import { builtInExecutors, startApp, type App } from './app.ts';
+import { ConfigError, loadConfig } from './config.ts';
 import { messageOf, Refusal } from './errors.ts';
 import { loadExecutors } from './executors/registry.ts';
 import { makeLog, type Log } from './observe/log.ts';
@@ -24,15 +24,30 @@ async function main(): Promise<void> {
     if (config.log.format !== 'json') process.stderr.write(`belfry: ${line}\n`);
   };
   for (const warning of config.warnings) log.warn(warning);
-  const app = await startApp({ ...loaded, version: await version(), log, progress }).catch(endWith);
-  if (app.address !== undefined) progress(`listening on ${app.address}`);
-  progress('running; stop with Ctrl-C');
-  stopOnSignals(app, log, progress);
-  reloadOnHangup(app, log);
+
+  const stopping = stopOnSignals(log, progress);
+  const failed = (why: string): void => {
+    log.fatal(why);
+    process.exit(1);
+  };
+  try {
+    const app = await startApp({ ...loaded, version: await version(), log, progress, signal: stopping.starting, failed });
+    stopping.started(app);
+    reloadOnHangup(app, log);
+    log.info({ node: config.nodeName, address: app.address }, 'running');
+    if (app.address !== undefined) progress(`open ${app.address}`);
+    progress('running; stop with Ctrl-C');
+  } catch (fault) {
+    if (stopping.starting.aborted) process.exit(0);
+    endWith(fault);
+  }
 }
 
-function load(): Promise<LoadedConfig> {
-  return loadConfig({ env: process.env, cwd: process.cwd(), loadExecutors });
+function load() {
+  return loadConfig({
+    cwd: process.cwd(),
+    loadExecutors: (executors, baseDir, config) => loadExecutors(builtInExecutors(config), executors.modules, baseDir),
+  });
 }
 
 async function version(): Promise<string> {
@@ -51,16 +66,17 @@ function end(message: string, code: number): never {
   process.exit(code);
 }
 
-/** The first signal: stop in order. The second: at once. */
-function stopOnSignals(app: App, log: Log, progress: (line: string) => void): void {
+/** The first signal: stop in order, also while starting. The second: at once. */
+function stopOnSignals(log: Log, progress: (line: string) => void) {
+  const starting = new AbortController();
   const atOnce = new AbortController();
-  let signals = 0;
+  let app: App | undefined;
   const hear = (signal: NodeJS.Signals): void => {
-    signals += 1;
-    if (signals === 1) {
+    if (!starting.signal.aborted) {
       progress('stopping; what runs may finish (again: at once)');
       log.info({ signal }, 'stopping');
-      void stop(app, log, atOnce.signal);
+      starting.abort();
+      if (app) void stop(app, log, atOnce.signal);
     } else {
       atOnce.abort();
       setTimeout(() => process.exit(1), lastGraceMs).unref();
@@ -68,6 +84,13 @@ function stopOnSignals(app: App, log: Log, progress: (line: string) => void): vo
   };
   process.on('SIGINT', hear);
   process.on('SIGTERM', hear);
+  return {
+    starting: starting.signal,
+    started: (it: App): void => {
+      app = it;
+      if (starting.signal.aborted) void stop(app, log, atOnce.signal);
+    },
+  };
 }
 
 async function stop(app: App, log: Log, atOnce: AbortSignal): Promise<void> {

@@ -3,7 +3,7 @@
 
 import { z } from 'zod';
 import { show } from './faults.ts';
-import { timezone } from './jobs/definition.ts';
+import { zoneName } from './jobs/definition.ts';
 import { byteCount, duration, flag, label, list, oneOf, refuse, table, wholeNumber } from './shapes.ts';
 
 /** Where the HTTP server listens. */
@@ -16,8 +16,8 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 const GiB = 1024 * MiB;
 
-/** The table [executors]: the two of the house, and a module for each further one. */
-export const executorsShape = z
+// The two of the house, and a module for each further one, whose other keys are its own.
+const executorsShape = z
   .object(
     {
       shell: table({
@@ -30,7 +30,7 @@ export const executorsShape = z
     },
     'expected a table',
   )
-  .catchall(table({ module: label(1000) }))
+  .catchall(z.looseObject({ module: modulePath() }, 'expected a table'))
   .superRefine((executors, context) => {
     for (const name of Object.keys(executors)) {
       if (/^[a-z][a-z0-9_-]{0,49}$/.test(name)) continue;
@@ -75,7 +75,7 @@ export const settingsShape = table({
     level: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent').default('info'),
     format: oneOf('auto', 'json', 'pretty').default('auto'),
   }).prefault({}),
-  crontab: table({ timezone: timezone().default('UTC') }).prefault({}),
+  crontab: table({ timezone: zoneName().default('UTC') }).prefault({}),
   retention: table({ runs: duration('0s', '36500d').default(30 * 86_400_000) }).prefault({}),
   executors: executorsShape.prefault({}),
   jobs: z.unknown().optional(),
@@ -94,6 +94,13 @@ function address() {
     if (isLoopback(host)) return { host, port };
     const why = 'until sign-in exists, Belfry can be reached from its own machine only';
     return refuse(context, value, `expected a loopback address such as "127.0.0.1:9000" (${why})`);
+  });
+}
+
+function modulePath() {
+  return z.unknown().transform((value, context): string => {
+    if (typeof value === 'string' && value !== '' && value.length <= 1000) return value;
+    return refuse(context, value, 'expected a module such as "./mine.js" (every executor but shell and http has one)');
   });
 }
 

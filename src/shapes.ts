@@ -29,7 +29,13 @@ export function parseDuration(text: string): number | undefined {
 
 /** A length of time the way `parseDuration` reads it: 5400000 is `1h30m`. */
 export function formatDuration(ms: number): string {
-  const units: [string, number][] = [['d', day], ['h', hour], ['m', minute], ['s', second], ['ms', 1]];
+  const units: [string, number][] = [
+    ['d', day],
+    ['h', hour],
+    ['m', minute],
+    ['s', second],
+    ['ms', 1],
+  ];
   let rest = ms;
   let text = '';
   for (const [unit, length] of units) {
@@ -93,7 +99,10 @@ export function prose(most: number) {
 /** One of a few words. */
 export function oneOf<const Word extends string>(...words: readonly Word[]) {
   const isWord = (value: unknown): value is Word => words.some((word) => word === value);
-  const expected = `expected ${words.map(show).join(', ').replace(/, ([^,]*)$/, ' or $1')}`;
+  const expected = `expected ${words
+    .map(show)
+    .join(', ')
+    .replace(/, ([^,]*)$/, ' or $1')}`;
   return z.unknown().transform((value, context): Word => {
     if (isWord(value)) return value;
     refuse(context, value, expected, typeof value === 'string' ? nearest(value, words) : '');

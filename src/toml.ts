@@ -127,7 +127,7 @@ function readKeys(scan: Scan): string[] {
 
 function readValue(scan: Scan, path: FaultPath): void {
   skipBlank(scan);
-  switch (scan.text[scan.at]) {
+  switch (scan.text[scan.at] ?? '') {
     case '"':
     case "'":
       return skipText(scan);
@@ -167,13 +167,14 @@ function skipText(scan: Scan): void {
   }
   scan.at += end.length;
   // A long text may end with one or two quotes of its own before the closing three.
-  while (isLong && scan.text[scan.at] === quote) scan.at++;
+  if (isLong) while (scan.text[scan.at] === quote) scan.at++;
 }
 
 function unquote(text: string): string {
   if (text.startsWith("'")) return text.slice(1, -1);
   try {
-    return String(parse(`key = ${text}`)['key']);
+    const { key } = parse(`key = ${text}`);
+    return typeof key === 'string' ? key : text;
   } catch {
     return text;
   }

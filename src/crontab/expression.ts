@@ -62,12 +62,12 @@ export function isTimezone(name: string): boolean {
   if (knownZones.has(name)) return true;
   if (!/^[A-Za-z][A-Za-z0-9_+-]*(\/[A-Za-z0-9_+-]+)*$/.test(name) || name.length > 64) return false;
   try {
-    new Intl.DateTimeFormat('en', { timeZone: name });
+    const { timeZone } = new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions();
+    if (knownZones.size < 1000) knownZones.add(name);
+    return timeZone !== '';
   } catch {
     return false;
   }
-  if (knownZones.size < 1000) knownZones.add(name);
-  return true;
 }
 
 // Asking Intl takes a tenth of a millisecond.
@@ -116,8 +116,7 @@ function readFields(text: string, offset: number, seed: string): Fields {
     refuse(`expected 5 fields (minute hour day-of-month month day-of-week) or 6 (second first), got ${show(text)}`);
   }
   if (found.length === 5) found.unshift({ text: '0', column: 0 });
-  const read = (index: number, kind: FieldKind): Field =>
-    parseField(kind, found[index]?.text ?? '', found[index]?.column ?? 0, seed);
+  const read = (index: number, kind: FieldKind): Field => parseField(kind, found[index]?.text ?? '', found[index]?.column ?? 0, seed);
   return {
     second: read(0, second),
     minute: read(1, minute),
@@ -139,8 +138,7 @@ function scheduleOf(fields: Fields, timezone: string): Schedule {
   const text = [fields.second, fields.minute, fields.hour, fields.dayOfMonth, fields.month, fields.dayOfWeek].map(written).join(' ');
   // Made when first asked: an expression that is only checked needs none.
   let made: CronExpression | undefined;
-  const engine = (): CronExpression =>
-    (made ??= CronExpressionParser.parse(text, { tz: timezone, currentDate: new Date(0) }));
+  const engine = (): CronExpression => (made ??= CronExpressionParser.parse(text, { tz: timezone, currentDate: new Date(0) }));
   const ask = (after: Date): Date | undefined => {
     try {
       engine().reset(after);

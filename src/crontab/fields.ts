@@ -26,6 +26,9 @@ export type Field = {
   readonly nth?: { readonly weekday: number; readonly week: number };
 };
 
+/** Says no to an item, telling what was expected. */
+type Refuse = (expected: string) => never;
+
 const months = 'january february march april may june july august september october november december';
 const weekdays = 'sunday monday tuesday wednesday thursday friday saturday';
 
@@ -41,33 +44,23 @@ export const dayOfWeek: FieldKind = { name: 'day of week', least: 0, most: 6, na
  * field begins in the expression. Throws a Refusal that names the field, the item, its column and what was expected.
  */
 export function parseField(kind: FieldKind, text: string, column: number, seed: string): Field {
-  const values = new Set<number>();
-  const lastWeekdays = new Set<number>();
-  let lastDay = false;
-  let nth: Field['nth'];
   let at = column;
-  const items = text.split(',');
-  for (const item of items) {
-    const refuse = (expected: string): never => refuseItem(kind, item, at, expected);
-    const special = /^(.+)(L|#(.*))$/i.exec(item);
-    if (kind === dayOfMonth && item.toUpperCase() === 'L') lastDay = true;
-    else if (kind === dayOfWeek && special?.[1] !== undefined) {
-      const weekday = numberOf(kind, special[1]) ?? refuse('expected a weekday before L or #, as in 5L or FRI#2');
-      const week = special[3];
-      if (week === undefined) lastWeekdays.add(weekday % 7);
-      else if (!/^[1-5]$/.test(week)) refuse('expected 1 to 5 after #, as in FRI#2');
-      else if (items.length > 1) refuse('expected # to stand alone, lists of it are not understood yet');
-      else nth = { weekday: weekday % 7, week: Number(week) };
-    } else for (const value of parseItem(kind, item, seed, refuse)) values.add(value);
+  const items = text.split(',').map((item, _, all) => {
+    const start = at;
     at += item.length + 1;
-  }
-  const found = {
+    const refuse = (expected: string): never => refuseItem(kind, item, start, expected);
+    const found = readSpecial(kind, item, refuse) ?? { values: readValues(kind, item, seed, refuse) };
+    if (found.nth !== undefined && all.length > 1) refuse('expected # to stand alone, lists of it are not understood yet');
+    return found;
+  });
+  const nth = items[0]?.nth;
+  return {
     any: text === '*' || text === '?',
-    values: [...values].sort((a, b) => a - b),
-    lastDay,
-    lastWeekdays: [...lastWeekdays].sort((a, b) => a - b),
+    values: inOrder(items.flatMap(({ values }) => values ?? [])),
+    lastDay: items.some(({ lastDay }) => lastDay),
+    lastWeekdays: inOrder(items.flatMap(({ lastWeekdays }) => lastWeekdays ?? [])),
+    ...(nth === undefined ? {} : { nth }),
   };
-  return nth === undefined ? found : { ...found, nth };
 }
 
 /** A number of 32 bits that is always the same for a text and spread evenly over texts (FNV-1a, then murmur3's finish). */
@@ -79,22 +72,39 @@ export function stableHash(text: string): number {
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
-function parseItem(kind: FieldKind, item: string, seed: string, refuse: (expected: string) => never): number[] {
+// What only a day can be: L, 5L, 5#2.
+function readSpecial(kind: FieldKind, item: string, refuse: Refuse): Partial<Field> | undefined {
+  if (kind === dayOfMonth) return item.toUpperCase() === 'L' ? { lastDay: true } : undefined;
+  const parts = kind === dayOfWeek ? /^(.+)(?:L|#(.*))$/i.exec(item) : null;
+  if (parts?.[1] === undefined) return undefined;
+  const weekday = (numberOf(kind, parts[1]) ?? refuse('expected a weekday before L or #, as in 5L or FRI#2')) % 7;
+  if (parts[2] === undefined) return { lastWeekdays: [weekday] };
+  if (!/^[1-5]$/.test(parts[2])) refuse('expected 1 to 5 after #, as in FRI#2');
+  return { nth: { weekday, week: Number(parts[2]) } };
+}
+
+function readValues(kind: FieldKind, item: string, seed: string, refuse: Refuse): number[] {
   const [base = '', stepText, ...tooMany] = item.split('/');
-  if (base === '' || tooMany.length > 0) refuse(`expected ${rangeOf(kind)}`);
-  const step = stepText === undefined ? 1 : Number(/^\d{1,4}$/.test(stepText) ? stepText : NaN);
-  const size = kind.most - kind.least + 1;
-  if (!(step >= 1 && step <= size)) refuse(`expected a step from 1 to ${size} after the /`);
-  if (/^H/i.test(base)) return hashedValues(kind, base, stepText === undefined ? undefined : step, seed, refuse);
-  if (base === '*' || base === '?') return valuesBetween(kind, kind.least, kind.most, step);
-  const [fromText = '', toText] = base.split('-', 2);
-  const from = numberOf(kind, fromText);
-  if (from === undefined || base.split('-').length > 2) return refuse(`expected ${rangeOf(kind)}`);
-  if (toText === undefined) {
-    const start = kind === dayOfWeek ? from % 7 : from;
-    return valuesBetween(kind, start, stepText === undefined ? start : kind.most, step);
-  }
-  return valuesBetween(kind, from, numberOf(kind, toText) ?? refuse(`expected ${rangeOf(kind)}`), step);
+  if (tooMany.length > 0) refuse(`expected ${rangeOf(kind)}`);
+  const step = stepText === undefined ? undefined : readStep(kind, stepText, refuse);
+  if (/^H/i.test(base)) return hashedValues(kind, base, step, seed, refuse);
+  if (base === '*' || base === '?') return valuesBetween(kind, kind.least, kind.most, step ?? 1);
+  return readRange(kind, base, step, refuse);
+}
+
+// 5, 5/10, 5-20, 5-20/10.
+function readRange(kind: FieldKind, base: string, step: number | undefined, refuse: Refuse): number[] {
+  const [from = NaN, to, ...rest] = base.split('-').map((text) => numberOf(kind, text) ?? refuse(`expected ${rangeOf(kind)}`));
+  if (rest.length > 0) refuse(`expected ${rangeOf(kind)}`);
+  if (to !== undefined) return valuesBetween(kind, from, to, step ?? 1);
+  const start = kind === dayOfWeek ? from % 7 : from;
+  return step === undefined ? [start] : valuesBetween(kind, start, kind.most, step);
+}
+
+function readStep(kind: FieldKind, text: string, refuse: Refuse): number {
+  const most = kind.most - kind.least + 1;
+  const step = /^\d{1,4}$/.test(text) ? Number(text) : 0;
+  return step >= 1 && step <= most ? step : refuse(`expected a step from 1 to ${most} after the /`);
 }
 
 // From … to, around the end where `to` is before `from`: FRI-MON, 22-2, NOV-FEB.
@@ -108,13 +118,7 @@ function valuesBetween(kind: FieldKind, from: number, to: number, step: number):
 }
 
 // H: a place of this job's own. The days stop at 28, so that every month has it.
-function hashedValues(
-  kind: FieldKind,
-  base: string,
-  step: number | undefined,
-  seed: string,
-  refuse: (expected: string) => never,
-): number[] {
+function hashedValues(kind: FieldKind, base: string, step: number | undefined, seed: string, refuse: Refuse): number[] {
   const parts = /^H(?:\((\d{1,4})-(\d{1,4})\))?$/i.exec(base) ?? refuse('expected H, H/15, H(0-29) or H(0-29)/10');
   const from = Number(parts[1] ?? kind.least);
   const to = Number(parts[2] ?? (kind === dayOfMonth ? 28 : kind.most));
@@ -134,6 +138,10 @@ function numberOf(kind: FieldKind, text: string): number | undefined {
   const word = text.toLowerCase();
   const index = kind.names.findIndex((name) => name === word || name.slice(0, 3) === word);
   return index < 0 ? undefined : kind.least + index;
+}
+
+function inOrder(values: readonly number[]): number[] {
+  return [...new Set(values)].sort((a, b) => a - b);
 }
 
 function rangeOf(kind: FieldKind): string {

@@ -66,7 +66,10 @@ function canonicalAddress(ip: string): string {
 
 /** Mapped and compatible (RFC 4291), NAT64 (RFC 6052) and 6to4 (RFC 3056) addresses. */
 function embeddedIPv4(groups: readonly number[]): string | undefined {
-  const start = groups.slice(0, 6).map((group) => group.toString(16)).join(':');
+  const start = groups
+    .slice(0, 6)
+    .map((group) => group.toString(16))
+    .join(':');
   const [, , , , , , high = 0, low = 0] = groups;
   if (start === '0:0:0:0:0:0' && high === 0 && low === 1) return '127.0.0.1';
   if (['0:0:0:0:0:ffff', '0:0:0:0:0:0', '64:ff9b:0:0:0:0'].includes(start)) return dotted(high, low);

@@ -21,15 +21,25 @@ export type Capture = Pick<OutputKeeper, 'text' | 'cut'> & {
   readonly lastAt: () => Date | undefined;
 };
 
+/** Every pipe is read into this one, and what came is copied before the next read: reading allocates nothing. */
+const buffer = Buffer.allocUnsafeSlow(64 * 1024);
+
 /** Drains the stream always and keeps its two ends; without a pipe it has Node make what it makes. */
 export function capture(pipe: Pipe | undefined, limitBytes: number): Capture {
   const keeper = outputKeeper(limitBytes);
   const ended = Promise.withResolvers<void>();
-  // Made before the child is, so that what can fail has failed by then.
-  let stream: Readable | null =
-    pipe === undefined ? null : new Socket({ fd: pipe.readFd, readable: true, writable: false });
   let first: Date | undefined;
   let last: Date | undefined;
+
+  function take(chunk: Uint8Array): boolean {
+    keeper.add(chunk);
+    last = new Date();
+    first ??= last;
+    return true;
+  }
+
+  // Made before the child is, so that what can fail has failed by then.
+  let stream: Readable | null = pipe === undefined ? null : readerOf(pipe.readFd, take);
 
   return {
     text: keeper.text,
@@ -37,14 +47,9 @@ export function capture(pipe: Pipe | undefined, limitBytes: number): Capture {
     stdio: pipe?.writeFd ?? 'pipe',
     start(ofNode) {
       // The end of the stream comes when the last holder closes it; we must not be one.
-      if (pipe === undefined) stream = ofNode;
+      if (pipe === undefined) stream = ofNode?.on('data', take) ?? null;
       else closeSync(pipe.writeFd);
       if (stream === null) return ended.resolve();
-      stream.on('data', (chunk: Buffer) => {
-        keeper.add(chunk);
-        last = new Date();
-        first ??= last;
-      });
       // A stream that broke is over: `close` follows.
       stream.on('error', () => undefined);
       stream.on('close', () => ended.resolve());
@@ -58,4 +63,9 @@ export function capture(pipe: Pipe | undefined, limitBytes: number): Capture {
     firstAt: () => first,
     lastAt: () => last,
   };
+}
+
+function readerOf(fd: number, take: (chunk: Uint8Array) => boolean): Socket {
+  const callback = (length: number): boolean => take(buffer.subarray(0, length));
+  return new Socket({ fd, readable: true, writable: false, onread: { buffer, callback } });
 }

@@ -1,6 +1,7 @@
 // Reads a command as written down: a zod schema says what is allowed, this file says what was wrong, all of it at once, in
 // words that name the field, what was expected and what came.
 
+import { inspect } from 'node:util';
 import { z } from 'zod';
 
 /**
@@ -49,7 +50,7 @@ export function shown(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (Array.isArray(value)) return `a list of ${value.length}`;
   if (typeof value === 'object' && value !== null) return 'an object';
-  if (typeof value !== 'string') return String(value);
+  if (typeof value !== 'string') return inspect(value);
   if (value.length > 60) return `${JSON.stringify(value.slice(0, 40))}… (${value.length} characters)`;
   return JSON.stringify(value);
 }
@@ -90,10 +91,10 @@ function nearest(name: string, known: readonly string[]): string | undefined {
 /** Levenshtein distance: letters to put in, take out or change. */
 function slipsBetween(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, at) => at);
-  for (const [i, letter] of [...a].entries()) {
+  for (let i = 0; i < a.length; i++) {
     const next = [i + 1];
     for (let j = 1; j <= b.length; j++) {
-      const changed = (row[j - 1] ?? 0) + (letter === b[j - 1] ? 0 : 1);
+      const changed = (row[j - 1] ?? 0) + (a[i] === b[j - 1] ? 0 : 1);
       next.push(Math.min(changed, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
     }
     row = next;

@@ -4,7 +4,7 @@
 import { messageOf } from '../errors.ts';
 import type { AttemptRequest, AttemptResult, Executor, Outcome } from './executor.ts';
 import { cleanJson, cleanText } from './output.ts';
-import { endedBy, stoppedBefore, stopReasonOf } from './stop.ts';
+import { endedBy, type Ending, stoppedBefore, stopReasonOf } from './stop.ts';
 
 const outcomes: ReadonlySet<unknown> = new Set<Outcome>(['succeeded', 'failed', 'timed_out', 'cancelled', 'lost']);
 
@@ -63,6 +63,6 @@ function storable(result: unknown): Record<string, unknown> {
   return typeof clean === 'object' && clean !== null && !Array.isArray(clean) ? { ...clean } : { value: clean };
 }
 
-function gaveNothing({ outcome, error }: { outcome: Outcome; error: string }, known: boolean): AttemptResult {
+function gaveNothing({ outcome, error }: Ending, known: boolean): AttemptResult {
   return { outcome, known, error, result: { err: error } };
 }

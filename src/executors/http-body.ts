@@ -5,14 +5,12 @@ import { type Duplex, pipeline, type Readable } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 
 /** Compressed answers are not asked for; some servers give them all the same. */
-const decoders: Record<string, () => Zlib> = {
+const decoders: Record<string, () => Duplex> = {
   gzip: createGunzip,
   'x-gzip': createGunzip,
   deflate: createInflate,
   br: createBrotliDecompress,
 };
-
-type Zlib = Duplex & { readonly bytesWritten: number };
 
 /**
  * Hands every part of the body, decompressed, to `take`, up to `limitBytes` in all; there it stops reading and closes the
@@ -25,10 +23,17 @@ export async function readBody(
   take: (chunk: Buffer) => void,
 ): Promise<boolean> {
   const decoder = decoderFor(headers);
+  let isEmpty = true;
+  async function* received(): AsyncGenerator {
+    for await (const part of body) {
+      isEmpty = false;
+      yield part;
+    }
+  }
   // Leaving the loop early destroys the streams, which is no fault here; a fault of theirs comes out of the loop.
   body.on('error', () => undefined);
   // Pulled at the reader's pace: a small answer that unpacks to gigabytes is unpacked only as far as it is read.
-  const parts: AsyncIterable<unknown> = decoder === undefined ? body : pipeline(body, decoder, () => undefined);
+  const parts: AsyncIterable<unknown> = decoder === undefined ? body : pipeline(received, decoder, () => undefined);
   let left = limitBytes;
   try {
     for await (const part of parts) {
@@ -39,12 +44,12 @@ export async function readBody(
     }
   } catch (thrown) {
     // The headers of an answer without a body (HEAD) may name a coding all the same.
-    if (decoder?.bytesWritten !== 0 || !body.readableEnded) throw thrown;
+    if (decoder === undefined || !isEmpty || !body.readableEnded) throw thrown;
   }
   return true;
 }
 
-function decoderFor(headers: IncomingHttpHeaders): Zlib | undefined {
-  const coding = String(headers['content-encoding'] ?? '').trim().toLowerCase();
+function decoderFor(headers: IncomingHttpHeaders): Duplex | undefined {
+  const coding = (headers['content-encoding'] ?? '').trim().toLowerCase();
   return Object.hasOwn(decoders, coding) ? decoders[coding]?.() : undefined;
 }

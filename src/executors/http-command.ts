@@ -34,9 +34,8 @@ const shape = z.strictObject({
       if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
     })
     .exactOptional(),
-  expect_status: field<number | string | (number | string)[]>(
-    'a status or a list of them such as [200, "3xx"]',
-    (value) => (Array.isArray(value) ? value.length > 0 && value.length <= 50 && value.every(isStatus) : isStatus(value)),
+  expect_status: field<number | string | (number | string)[]>('a status or a list of them such as [200, "3xx"]', (value) =>
+    Array.isArray(value) ? value.length > 0 && value.length <= 50 && value.every(isStatus) : isStatus(value),
   )
     .transform((value) => [value].flat().map((status) => (typeof status === 'string' ? status.toLowerCase() : status)))
     .exactOptional(),
@@ -132,5 +131,5 @@ function distinct(names: readonly string[]): boolean {
 }
 
 function hasControlCharacter(text: string): boolean {
-  return /[\x00-\x1f\x7f]/.test(text);
+  return /\p{Cc}/u.test(text);
 }

@@ -1,17 +1,13 @@
-// Makes one HTTP request and judges the answer. Its hardest question is not what came back but, when nothing did, whether
-// the other side may have acted: nothing sent is known to have had no effect, anything sent and unanswered is not.
+// Makes one HTTP request and follows how far it comes; what that means is judged in http-answer.ts.
 
-import type { IncomingHttpHeaders } from 'node:http';
 import { Agent, type Dispatcher, interceptors, request as send } from 'undici';
 import { messageOf } from '../errors.ts';
 import { type AllowAddress, guardedConnector } from './address-guard.ts';
 import type { AttemptRequest, AttemptResult, Executor } from './executor.ts';
+import { type Exchange, newExchange, reportOf } from './http-answer.ts';
 import { readBody } from './http-body.ts';
-import { expectsStatus, type HttpCommand, parseHttpCommand } from './http-command.ts';
-import { cleanText, type OutputKeeper, outputKeeper } from './output.ts';
-import { describePage, isPage } from './page.ts';
-import { isFound } from './pattern.ts';
-import { endedBy, type StopCause, stoppedBefore, stopReasonOf } from './stop.ts';
+import { type HttpCommand, parseHttpCommand } from './http-command.ts';
+import { stoppedBefore, stopReasonOf } from './stop.ts';
 
 export type { AllowAddress } from './address-guard.ts';
 export type { HttpCommand } from './http-command.ts';
@@ -29,26 +25,8 @@ export type HttpOptions = {
 /** An idle connection is used again within this time only: the other side may be closing it just as we send. */
 const keepAliveMs = 1_000;
 
-/** The part of a page that its title and summary are looked for in. */
-const pageLength = 64 * 1024;
-
 /** Headers that say nothing about who asks; a redirect to another origin loses all others that the command set. */
 const harmlessHeaders = new Set(['accept', 'accept-language', 'content-type', 'user-agent']);
-
-/** How far the exchange has come; written as it happens, since a stop may come at any point. */
-type Exchange = {
-  /** Of the latest request: a redirect begins another. */
-  stage: 'unsent' | 'sent' | 'answered';
-  /** Of the answer that counts, redirects that are followed aside; 0 while there is none. */
-  status: number;
-  headers: IncomingHttpHeaders;
-  isWhole: boolean;
-  /** Why it broke off. */
-  fault?: string;
-  readonly kept: OutputKeeper;
-  /** The body as far as it was read; only where an expectation needs it. */
-  readonly whole: Buffer[];
-};
 
 /** The executor of `{ type: "http" }`. It has its own connections, which do not keep the process alive while idle. */
 export function httpExecutor(options: HttpOptions): Executor<HttpCommand> {
@@ -64,20 +42,17 @@ export function httpExecutor(options: HttpOptions): Executor<HttpCommand> {
   });
 
   async function execute(request: AttemptRequest<HttpCommand>): Promise<AttemptResult> {
-    const exchange = begin(options.keptBodyBytes);
-    if (request.signal.aborted) return stoppedReport(request, exchange, stopReasonOf(request.signal));
+    const exchange = newExchange(options.keptBodyBytes);
+    if (request.signal.aborted) return reportOf(request, exchange, stopReasonOf(request.signal));
     const stop = new AbortController();
     const cause = await stoppedBefore(converse(agent, request, options, exchange, stop.signal), request);
-    if (cause === undefined) return report(request, exchange, verdictOf(request.command, exchange));
+    // Told before the connection is torn down: what that does to the exchange is our own doing.
+    const report = reportOf(request, exchange, cause);
     stop.abort();
-    return stoppedReport(request, exchange, cause);
+    return report;
   }
 
-  return { type: 'http', defaults: { maxAttempts: 3, timeoutMs: 30_000 }, parse: parseHttpCommand, execute };
-}
-
-function begin(keptBodyBytes: number): Exchange {
-  return { stage: 'unsent', status: 0, headers: {}, isWhole: true, kept: outputKeeper(keptBodyBytes), whole: [] };
+  return { type: 'http', defaults: { maxAttempts: 1, timeoutMs: 30_000 }, parse: parseHttpCommand, execute };
 }
 
 /** Sends and reads until the end of the answer; what goes wrong is noted in the exchange, never thrown. */
@@ -162,74 +137,6 @@ function isObjectBody({ body }: HttpCommand): boolean {
 function bodyOf({ body }: HttpCommand): string | null {
   if (body === undefined) return null;
   return typeof body === 'string' ? body : JSON.stringify(body);
-}
-
-/** Undefined when the answer is what the command expects; else what is wrong with it. */
-function verdictOf(command: HttpCommand, exchange: Exchange): string | undefined {
-  const { stage, status, fault, kept } = exchange;
-  if (status !== 0 && !expectsStatus(command, status)) return `unexpected status ${status}`;
-  if (fault !== undefined && status !== 0) return `the answer broke off after ${kept.size()} bytes: ${fault}`;
-  if (fault !== undefined) return `${withoutAnswer[stage]}: ${fault}`;
-  if (command.expect_body === undefined) return undefined;
-  const isAsExpected = isFound(command.expect_body, Buffer.concat(exchange.whole).toString('utf8'));
-  if (isAsExpected === undefined) return `expect_body: /${command.expect_body}/ took too long`;
-  return isAsExpected ? undefined : `body does not match /${command.expect_body}/`;
-}
-
-const withoutAnswer = { unsent: 'cannot connect', sent: 'no answer', answered: 'cannot follow the redirect' };
-
-/** An answer that is complete, or that refuses, tells the effect; so does a request that never left. */
-function isKnown(command: HttpCommand, { stage, status, fault }: Exchange, isOver: boolean): boolean {
-  if (stage !== 'answered') return stage === 'unsent';
-  return (isOver && fault === undefined) || status === 0 || !expectsStatus(command, status);
-}
-
-function report(request: AttemptRequest<HttpCommand>, exchange: Exchange, error: string | undefined): AttemptResult {
-  const outcome = error === undefined ? 'succeeded' : 'failed';
-  return reportOf(request, exchange, outcome, isKnown(request.command, exchange, true), error);
-}
-
-function stoppedReport(request: AttemptRequest<HttpCommand>, exchange: Exchange, cause: StopCause): AttemptResult {
-  const { outcome, error } = endedBy(cause, request.timeoutMs);
-  return reportOf(request, exchange, outcome, isKnown(request.command, exchange, false), error);
-}
-
-function reportOf(
-  { keepOutput }: AttemptRequest<HttpCommand>,
-  { status, headers, isWhole, kept }: Exchange,
-  outcome: AttemptResult['outcome'],
-  known: boolean,
-  error: string | undefined,
-): AttemptResult {
-  const retryAfterMs = outcome === 'succeeded' ? undefined : retryAfter(headers, Date.now());
-  const clean = error === undefined ? undefined : cleanText(error);
-  const body = keepOutput ? kept.text() : '';
-  return {
-    outcome,
-    known,
-    ...(clean === undefined ? {} : { error: clean }),
-    ...(status === 0 ? {} : { status }),
-    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-    result: {
-      status,
-      body: isWhole || !keepOutput ? body : `${body}\n… not read on after ${kept.size()} bytes …\n`,
-      size: kept.size(),
-      ...(isPage(headers['content-type'], body) ? describePage(body.slice(0, pageLength)) : {}),
-      err: clean ?? '<nil>',
-      ...(kept.cut() === 0 || !keepOutput ? {} : { cut: kept.cut() }),
-      ...(isWhole ? {} : { whole: false }),
-      ...(keepOutput ? {} : { kept: false }),
-    },
-  };
-}
-
-/** Seconds or an HTTP date (RFC 9110, 10.2.3), as milliseconds from `nowMs`; a date is compared with the answer's own. */
-function retryAfter(headers: IncomingHttpHeaders, nowMs: number): number | undefined {
-  const value = headers['retry-after']?.trim() ?? '';
-  if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
-  const until = /[a-z]/i.test(value) ? Date.parse(value) : Number.NaN;
-  const theirNow = Date.parse(headers.date ?? '');
-  return Number.isNaN(until) ? undefined : Math.max(0, until - (Number.isNaN(theirNow) ? nowMs : theirNow));
 }
 
 /** What went wrong, on one line and without the advice for programmers that some libraries add. */

@@ -36,7 +36,7 @@ export function outputKeeper(limitBytes: number): OutputKeeper {
   function addToHead(part: Uint8Array): void {
     const needed = headSize + part.length;
     if (needed > head.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.min(headLimit, Math.max(needed, head.length * 2, 1024)));
+      const larger = Buffer.allocUnsafe(Math.min(headLimit, Math.max(needed, head.length * 2, 1024)));
       head.copy(larger, 0, 0, headSize);
       head = larger;
     }

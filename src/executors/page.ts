@@ -10,7 +10,31 @@ const summaryLength = 200;
 const hidden = new Set(['script', 'style', 'noscript', 'template', 'svg', 'iframe', 'textarea', 'select']);
 
 /** After these the text goes on in another line or cell. */
-const inline = new Set(['a', 'abbr', 'b', 'bdi', 'bdo', 'cite', 'code', 'em', 'font', 'i', 'kbd', 'mark', 'q', 's', 'samp', 'small', 'span', 'strong', 'sub', 'sup', 'u', 'var', 'wbr']);
+const inline = new Set([
+  'a',
+  'abbr',
+  'b',
+  'bdi',
+  'bdo',
+  'cite',
+  'code',
+  'em',
+  'font',
+  'i',
+  'kbd',
+  'mark',
+  'q',
+  's',
+  'samp',
+  'small',
+  'span',
+  'strong',
+  'sub',
+  'sup',
+  'u',
+  'var',
+  'wbr',
+]);
 
 /** Whether a body is an HTML page, by its content type or, where that is missing, by how it begins. */
 export function isPage(contentType: string | undefined, body: string): boolean {
@@ -66,16 +90,52 @@ function endOf(text: string, what: string, from: number): number {
 
 function shortened(text: string, length: number): string {
   // Entities and blanks only shorten a text: twenty times the length is more than enough to look at.
-  const plain = decoded(text.slice(0, length * 200)).replace(/\s+/g, ' ').trim();
-  const characters = [...plain.slice(0, length * 2)];
+  const plain = decoded(text.slice(0, length * 200))
+    .replace(/\s+/g, ' ')
+    .trim();
+  const characters = Array.from(plain.slice(0, length * 2));
   return cleanText(characters.length > length || plain.length > length * 2 ? `${characters.slice(0, length).join('')}…` : plain);
 }
 
 const entities: Record<string, string> = {
-  amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: ' ', copy: '©', reg: '®', trade: '™', hellip: '…', mdash: '—',
-  ndash: '–', laquo: '«', raquo: '»', ldquo: '“', rdquo: '”', lsquo: '‘', rsquo: '’', bull: '•', middot: '·', times: '×',
-  euro: '€', pound: '£', yen: '¥', deg: '°', sect: '§', auml: 'ä', ouml: 'ö', uuml: 'ü', Auml: 'Ä', Ouml: 'Ö', Uuml: 'Ü',
-  szlig: 'ß', eacute: 'é', egrave: 'è', agrave: 'à', ccedil: 'ç', ntilde: 'ñ',
+  amp: '&',
+  lt: '<',
+  gt: '>',
+  quot: '"',
+  apos: "'",
+  nbsp: ' ',
+  copy: '©',
+  reg: '®',
+  trade: '™',
+  hellip: '…',
+  mdash: '—',
+  ndash: '–',
+  laquo: '«',
+  raquo: '»',
+  ldquo: '“',
+  rdquo: '”',
+  lsquo: '‘',
+  rsquo: '’',
+  bull: '•',
+  middot: '·',
+  times: '×',
+  euro: '€',
+  pound: '£',
+  yen: '¥',
+  deg: '°',
+  sect: '§',
+  auml: 'ä',
+  ouml: 'ö',
+  uuml: 'ü',
+  Auml: 'Ä',
+  Ouml: 'Ö',
+  Uuml: 'Ü',
+  szlig: 'ß',
+  eacute: 'é',
+  egrave: 'è',
+  agrave: 'à',
+  ccedil: 'ç',
+  ntilde: 'ñ',
 };
 
 /** The entities that pages really use, and every number; others stay as written. */

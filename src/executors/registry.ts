@@ -49,9 +49,10 @@ async function loadModule(name: string, entry: ModuleEntry, path: string): Promi
 
 async function importFrom(path: string): Promise<{ default?: unknown }> {
   try {
-    return await import(pathToFileURL(path).href);
+    return (await import(pathToFileURL(path).href)) as { default?: unknown };
   } catch (thrown) {
-    throw new Error(`expected a module at ${path}, got: ${messageOf(thrown).split('\n')[0]}`);
+    const [first] = messageOf(thrown).split('\n');
+    throw new Error(`expected a module at ${path}, got: ${first}`, { cause: thrown });
   }
 }
 

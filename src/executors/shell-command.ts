@@ -23,10 +23,7 @@ const shape = z.strictObject({
     isArgv,
   ).exactOptional(),
   shell: field<string>('a shell such as "/bin/bash"', isName).exactOptional(),
-  cwd: field<string>(
-    'an absolute path such as "/srv/app"',
-    (value) => isText(value, 4096) && value.startsWith('/'),
-  ).exactOptional(),
+  cwd: field<string>('an absolute path such as "/srv/app"', (value) => isText(value, 4096) && value.startsWith('/')).exactOptional(),
   env: texts('names and values such as { LEVEL = "info" }', faultOfVariable).exactOptional(),
   // The oldest API wants a method with every command; for a shell it says nothing.
   method: field<''>('no method with a shell command', (value) => value === '').exactOptional(),

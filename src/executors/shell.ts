@@ -12,7 +12,7 @@ import { killLeftovers } from './leftovers.ts';
 import { cleanText } from './output.ts';
 import { pipeSource } from './pipes.ts';
 import { parseShellCommand, type ShellCommand } from './shell-command.ts';
-import { endedBy, type StopCause, stoppedBefore, stopReasonOf } from './stop.ts';
+import { endedBy, type Ending, type StopCause, stoppedBefore, stopReasonOf } from './stop.ts';
 
 export type { ShellCommand } from './shell-command.ts';
 
@@ -56,14 +56,13 @@ export function shellExecutor(options: {
 }
 
 type Output = { readonly out: Capture; readonly stderr: Capture };
-type NotStarted = Pick<AttemptResult, 'outcome'> & { readonly error: string };
 
 /** The signal is looked at last before the child is there, and again by whoever waits for it: no stop is missed. */
 async function start(
   request: AttemptRequest<ShellCommand>,
   inheritedEnv: Record<string, string>,
   output: Output | undefined,
-): Promise<Child | NotStarted> {
+): Promise<Child | Ending> {
   const begun = request.signal.aborted
     ? endedBy(stopReasonOf(request.signal), request.timeoutMs)
     : await spawnGroup(request, inheritedEnv, output);
@@ -75,15 +74,15 @@ async function spawnGroup(
   request: AttemptRequest<ShellCommand>,
   inheritedEnv: Record<string, string>,
   output: Output | undefined,
-): Promise<Child | NotStarted> {
-  const { target, argv = [request.command.shell ?? defaultShell, '-c', target ?? ''], cwd } = request.command;
-  const [program = '', ...args] = argv;
+): Promise<Child | Ending> {
+  const { cwd } = request.command;
+  const [program = '', ...args] = argvOf(request.command);
   try {
     const child = spawn(program, args, {
       ...(cwd === undefined ? {} : { cwd }),
       env: environmentOf(request, inheritedEnv),
       detached: true,
-      stdio: ['ignore', output?.out.stdio ?? 'ignore', output?.stderr.stdio ?? 'ignore'],
+      stdio: output === undefined ? 'ignore' : ['ignore', output.out.stdio, output.stderr.stdio],
     });
     if (child.pid === undefined) throw (await once(child, 'error'))[0];
     output?.out.start(child.stdout);
@@ -93,6 +92,10 @@ async function spawnGroup(
   } catch (thrown) {
     return { outcome: 'failed', error: cleanText(`cannot start ${program}: ${reasonOf(thrown, cwd)}`) };
   }
+}
+
+function argvOf({ argv, shell = defaultShell, target = '' }: ShellCommand): readonly string[] {
+  return argv ?? [shell, '-c', target];
 }
 
 function environmentOf(
@@ -138,7 +141,7 @@ async function drain(output: Output | undefined): Promise<void> {
   output.stderr.stop();
 }
 
-function notStarted({ outcome, error }: NotStarted, { keepOutput }: AttemptRequest<ShellCommand>): AttemptResult {
+function notStarted({ outcome, error }: Ending, { keepOutput }: AttemptRequest<ShellCommand>): AttemptResult {
   const result = { out: '', err: error, stderr: '', exitCode: null, ...(keepOutput ? {} : { kept: false }) };
   return { outcome, known: true, error, result };
 }

@@ -1,9 +1,11 @@
 // An attempt that is ended before its time: by its timeout, by a person, or because this node shuts down. One place, so
 // that every executor says the same.
 
-import type { AttemptRequest, AttemptResult, StopReason } from './executor.ts';
+import type { AttemptRequest, Outcome, StopReason } from './executor.ts';
 
 export type StopCause = 'timed_out' | StopReason;
+
+export type Ending = { readonly outcome: Outcome; readonly error: string };
 
 /** `setTimeout` fires at once when told to wait longer than this. */
 const longestTimerMs = 2 ** 31 - 1;
@@ -37,15 +39,13 @@ export async function stoppedBefore(
 }
 
 /** How a stopped attempt counts, and why, in plain words. */
-export function endedBy(cause: StopCause, timeoutMs: number): Pick<AttemptResult, 'outcome'> & { error: string } {
-  switch (cause) {
-    case 'timed_out':
-      return { outcome: 'timed_out', error: `timed out after ${durationText(timeoutMs)}` };
-    case 'cancelled':
-      return { outcome: 'cancelled', error: 'cancelled' };
-    case 'interrupted':
-      return { outcome: 'failed', error: 'interrupted: the service was shut down' };
-  }
+export function endedBy(cause: StopCause, timeoutMs: number): Ending {
+  const endings: Record<StopCause, Ending> = {
+    timed_out: { outcome: 'timed_out', error: `timed out after ${durationText(timeoutMs)}` },
+    cancelled: { outcome: 'cancelled', error: 'cancelled' },
+    interrupted: { outcome: 'failed', error: 'interrupted: the service was shut down' },
+  };
+  return endings[cause];
 }
 
 /** Which StopReason the signal carries; an abort that does not say is a cancellation. */

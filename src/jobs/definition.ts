@@ -6,9 +6,7 @@ import { messageOf, Refusal } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
 import { faultsIn, faultsOf, hintFor, hostileFaults, isTable, show } from '../faults.ts';
 import type { Fault } from '../faults.ts';
-import {
-  decimal, duration, flag, formatDuration, label, list, oneOf, prose, refuse, table, wholeNumber,
-} from '../shapes.ts';
+import { decimal, duration, flag, formatDuration, label, list, oneOf, prose, refuse, table, wholeNumber } from '../shapes.ts';
 
 /** When a failed attempt is made again: see `decide` and `backoffMs` in runs/lifecycle. */
 export type Retry = {
@@ -54,9 +52,7 @@ export type Options = {
   readonly coerceDigits?: boolean;
 };
 
-export type Parsed =
-  | { readonly ok: true; readonly definition: JobDefinition }
-  | { readonly ok: false; readonly faults: Fault[] };
+export type Parsed = { readonly ok: true; readonly definition: JobDefinition } | { readonly ok: false; readonly faults: Fault[] };
 
 // A timer of Node's fires at once when it is set further ahead than 24.8 days.
 const longestTimeout = '24d';
@@ -86,7 +82,7 @@ function shapeOf(digits: boolean) {
     name: label(200),
     remark: prose(2000).default(''),
     expr: expression(),
-    timezone: timezone().optional(),
+    timezone: zoneName().optional(),
     enabled: flag().default(true),
     command: z.unknown().optional(),
     retry: table({
@@ -120,7 +116,7 @@ function complete(written: Written, { executor, command }: Command, options: Opt
   const faults: Fault[] = [];
   const wrong = whyNoExpression(written.expr, timezone, written.name);
   if (wrong !== undefined) faults.push(wrong);
-  const { delay, max_delay: longest, ...retry } = written.retry;
+  const { delay, max_delay: longest } = written.retry;
   if (delay !== undefined && longest !== undefined && longest < delay) {
     const message = `expected at least the delay, ${formatDuration(delay)}, got "${formatDuration(longest)}"`;
     faults.push({ path: ['retry', 'max_delay'], message });
@@ -133,15 +129,7 @@ function complete(written: Written, { executor, command }: Command, options: Opt
     timezone,
     enabled: written.enabled,
     command,
-    retry: {
-      maxAttempts: retry.max_attempts ?? executor.defaults.maxAttempts,
-      delayMs: delay ?? Math.min(defaultDelayMs, longest ?? defaultDelayMs),
-      maxDelayMs: longest ?? Math.max(defaultMaxDelayMs, delay ?? 0),
-      factor: retry.factor,
-      jitter: retry.jitter,
-      ...(retry.exit_codes === undefined ? {} : { exitCodes: [...new Set(retry.exit_codes)] }),
-      ...(retry.statuses === undefined ? {} : { statuses: [...new Set(retry.statuses)] }),
-    },
+    retry: completeRetry(written.retry, executor),
     timeoutMs: written.timeout ?? executor.defaults.timeoutMs,
     log: written.log,
     onLost: written.on_lost,
@@ -151,6 +139,19 @@ function complete(written: Written, { executor, command }: Command, options: Opt
     maxCatchup: written.max_catchup,
   };
   return { ok: true, definition };
+}
+
+// A delay longer than the usual max_delay raises it, a max_delay shorter than the usual delay lowers that.
+function completeRetry(written: Written['retry'], { defaults }: Executor): Retry {
+  return {
+    maxAttempts: written.max_attempts ?? defaults.maxAttempts,
+    delayMs: written.delay ?? Math.min(defaultDelayMs, written.max_delay ?? defaultDelayMs),
+    maxDelayMs: written.max_delay ?? Math.max(defaultMaxDelayMs, written.delay ?? 0),
+    factor: written.factor,
+    jitter: written.jitter,
+    ...(written.exit_codes === undefined ? {} : { exitCodes: [...new Set(written.exit_codes)] }),
+    ...(written.statuses === undefined ? {} : { statuses: [...new Set(written.statuses)] }),
+  };
 }
 
 function checkCommand(command: unknown, kinds: ReadonlyMap<string, Executor>): Command | NoCommand {
@@ -193,7 +194,7 @@ function whyNoExpression(expr: string, timezone: string, name: string): Fault | 
 }
 
 /** The name of a time zone, as `timezone` of a job and of [crontab] have it. */
-export function timezone() {
+export function zoneName() {
   return z.string(`expected ${zoneExpected}`).superRefine((zone, context) => {
     if (!isTimezone(zone)) refuse(context, zone, `expected ${zoneExpected}`);
   });

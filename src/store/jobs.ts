@@ -143,7 +143,7 @@ export function jobStore({ sql, orm }: Database) {
 
   /** Looks for due jobs and leaves the mark that somebody looked. At most `limit` of each kind. */
   async function look(limit: number): Promise<DueLook> {
-    const columns = sql`
+    const columns = sql.part`
       id, name, remark, expr, timezone, enabled, command, retry, timeout_ms as "timeoutMs", log, on_lost as "onLost", overlap,
       misfire, catchup_window_ms as "catchupWindowMs", max_catchup as "maxCatchup", source, config_id as "configId",
       trace_id as "traceId", revision, policy, next_due_at as "nextDueAt", ended_at as "endedAt", fault,

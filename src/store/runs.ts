@@ -180,7 +180,7 @@ export function runStore({ sql }: Database) {
   };
 
   function claimed() {
-    return sql`r.id, r.job_id as "jobId", r.job_name as "jobName", r.cause, r.due_at as "dueAt", r.command, r.policy, r.epoch,
+    return sql.part`r.id, r.job_id as "jobId", r.job_name as "jobName", r.cause, r.due_at as "dueAt", r.command, r.policy, r.epoch,
                r.attempt, r.trace_id as "traceId"`;
   }
 
@@ -203,9 +203,9 @@ export function runStore({ sql }: Database) {
   async function writeRecords(written: readonly RunRecord[]): Promise<boolean[]> {
     const rows = await sql<{ id: number }[]>`
       with told as (
-          select * from jsonb_to_recordset(${JSON.stringify(written)}::text::jsonb)
+          select * from json_to_recordset(${JSON.stringify(written)}::text::json)
               as t("id" bigint, "epoch" integer, "state" text, "reason" text, "readyAt" timestamptz, "finishedAt" timestamptz,
-                   "failed" boolean, "note" jsonb, "result" jsonb, "error" text)
+                   "failed" boolean, "note" jsonb, "result" json, "error" text)
       ), recorded as (
           update belfry.runs r
              set state = told."state", reason = told."reason", ready_at = coalesce(told."readyAt", r.ready_at),

@@ -1,7 +1,7 @@
 // The tables as drizzle sees them. migrations/ is what makes them; a test compares the two.
 
 import { sql } from 'drizzle-orm';
-import { bigint, boolean, integer, jsonb, pgSchema, text, timestamp } from 'drizzle-orm/pg-core';
+import { bigint, boolean, integer, json, jsonb, pgSchema, text, timestamp } from 'drizzle-orm/pg-core';
 
 const belfry = pgSchema('belfry');
 
@@ -93,7 +93,7 @@ export const runs = belfry.table('runs', {
   cancelAt: moment('cancel_at'),
   failedCount: integer('failed_count').notNull().default(0),
   attempts: jsonb('attempts').notNull().default(sql`'[]'`).$type<Record<string, unknown>[]>(),
-  result: jsonb('result').$type<Record<string, unknown>>(),
+  result: json('result').$type<Record<string, unknown>>(),
   error: text('error'),
   queuedAt: moment('queued_at').notNull(),
   startedAt: moment('started_at'),

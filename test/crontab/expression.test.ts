@@ -1,0 +1,243 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import * as fc from 'fast-check';
+import { isTimezone, parseExpression, zoneIn } from '../../src/crontab/expression.ts';
+import { Refusal } from '../../src/errors.ts';
+
+function dueTimes(expr: string, after: string, count: number, timezone = 'UTC', seed = 'job'): string[] {
+  const schedule = parseExpression(expr, timezone, seed);
+  const times: string[] = [];
+  let at: Date | undefined = new Date(after);
+  while (times.length < count && (at = schedule.next(at)) !== undefined) {
+    times.push(at.toISOString().replace('.000Z', 'Z'));
+  }
+  return times;
+}
+
+function refusalOf(expr: string, timezone = 'UTC'): string {
+  try {
+    parseExpression(expr, timezone, 'job');
+  } catch (thrown) {
+    assert.ok(thrown instanceof Refusal, String(thrown));
+    assert.equal(thrown.kind, 'bad_input');
+    return thrown.message;
+  }
+  return 'understood';
+}
+
+describe('an expression', () => {
+  // 2026-01-01 is a Thursday.
+  const golden: [expr: string, after: string, due: string[]][] = [
+    ['* * * * *', '2026-01-01T00:00:00Z', ['2026-01-01T00:01:00Z', '2026-01-01T00:02:00Z']],
+    ['* * * * * *', '2026-01-01T00:00:00.5Z', ['2026-01-01T00:00:01Z', '2026-01-01T00:00:02Z']],
+    ['0/5 * * * * *', '2026-01-01T00:00:00Z', ['2026-01-01T00:00:05Z', '2026-01-01T00:00:10Z']],
+    ['0 */1 * * * *', '2026-01-01T00:00:30Z', ['2026-01-01T00:01:00Z', '2026-01-01T00:02:00Z']],
+    [
+      '10/20 * * * *',
+      '2026-01-01T00:00:00Z',
+      ['2026-01-01T00:10:00Z', '2026-01-01T00:30:00Z', '2026-01-01T00:50:00Z', '2026-01-01T01:10:00Z'],
+    ],
+    ['10-20/5 * * * *', '2026-01-01T00:11:00Z', ['2026-01-01T00:15:00Z', '2026-01-01T00:20:00Z', '2026-01-01T01:10:00Z']],
+    ['1,1 0 * * *', '2026-01-01T00:00:00Z', ['2026-01-01T00:01:00Z', '2026-01-02T00:01:00Z']],
+    [
+      '0 22-1 * * *',
+      '2026-01-01T12:00:00Z',
+      ['2026-01-01T22:00:00Z', '2026-01-01T23:00:00Z', '2026-01-02T00:00:00Z', '2026-01-02T01:00:00Z', '2026-01-02T22:00:00Z'],
+    ],
+    [
+      '0 0 * * FRI-MON',
+      '2026-01-01T00:00:00Z',
+      ['2026-01-02T00:00:00Z', '2026-01-03T00:00:00Z', '2026-01-04T00:00:00Z', '2026-01-05T00:00:00Z', '2026-01-09T00:00:00Z'],
+    ],
+    [
+      '0 0 1 nov-February *',
+      '2026-01-01T00:00:00Z',
+      ['2026-02-01T00:00:00Z', '2026-11-01T00:00:00Z', '2026-12-01T00:00:00Z', '2027-01-01T00:00:00Z'],
+    ],
+    ['0 0 * * 7', '2026-01-01T00:00:00Z', ['2026-01-04T00:00:00Z', '2026-01-11T00:00:00Z']],
+    [
+      '0 0 * * 5-7',
+      '2026-01-01T00:00:00Z',
+      ['2026-01-02T00:00:00Z', '2026-01-03T00:00:00Z', '2026-01-04T00:00:00Z', '2026-01-09T00:00:00Z'],
+    ],
+    ['0 0 * * Sunday', '2026-01-01T00:00:00Z', ['2026-01-04T00:00:00Z']],
+    ['0 0 13 * 5', '2026-01-01T00:00:00Z', ['2026-01-02T00:00:00Z', '2026-01-09T00:00:00Z', '2026-01-13T00:00:00Z']],
+    ['0 0 ? * 5', '2026-01-01T00:00:00Z', ['2026-01-02T00:00:00Z', '2026-01-09T00:00:00Z']],
+    ['0 0 L * *', '2026-01-31T00:00:00Z', ['2026-02-28T00:00:00Z', '2026-03-31T00:00:00Z']],
+    ['0 0 15,L * ?', '2026-01-31T00:00:00Z', ['2026-02-15T00:00:00Z', '2026-02-28T00:00:00Z']],
+    ['0 0 * * 5L', '2026-01-01T00:00:00Z', ['2026-01-30T00:00:00Z', '2026-02-27T00:00:00Z']],
+    ['0 0 * * FRI#2', '2026-01-01T00:00:00Z', ['2026-01-09T00:00:00Z', '2026-02-13T00:00:00Z']],
+    ['0 0 29 2 *', '2096-03-01T00:00:00Z', ['2104-02-29T00:00:00Z']],
+    ['0 */24 * * *', '2026-01-01T00:00:00Z', ['2026-01-02T00:00:00Z']],
+    ['  0   12 *\t* * ', '2026-01-01T00:00:00Z', ['2026-01-01T12:00:00Z']],
+    ['@yearly', '2026-01-01T00:00:00Z', ['2027-01-01T00:00:00Z']],
+    ['@annually', '2026-01-01T00:00:00Z', ['2027-01-01T00:00:00Z']],
+    ['@monthly', '2026-01-01T00:00:00Z', ['2026-02-01T00:00:00Z']],
+    ['@weekly', '2026-01-01T00:00:00Z', ['2026-01-04T00:00:00Z']],
+    ['@daily', '2026-01-01T00:00:00Z', ['2026-01-02T00:00:00Z']],
+    ['@midnight', '2026-01-01T00:00:00Z', ['2026-01-02T00:00:00Z']],
+    ['@hourly', '2026-01-01T00:00:00Z', ['2026-01-01T01:00:00Z']],
+  ];
+  for (const [expr, after, due] of golden) {
+    test(`${expr} after ${after} is due ${due[0]}`, () => assert.deepEqual(dueTimes(expr, after, due.length), due));
+  }
+
+  test('is read in its time zone', () => {
+    assert.deepEqual(dueTimes('0 3 * * *', '2026-07-01T00:00:00Z', 2, 'Europe/Berlin'), ['2026-07-01T01:00:00Z', '2026-07-02T01:00:00Z']);
+    assert.deepEqual(dueTimes('0 3 * * *', '2026-01-01T00:00:00Z', 1, 'Asia/Kathmandu'), ['2026-01-01T21:15:00Z']);
+  });
+
+  test('may name its time zone itself', () => {
+    assert.deepEqual(dueTimes('CRON_TZ=Europe/Berlin 0 3 * * *', '2026-07-01T00:00:00Z', 1, 'Europe/Berlin'), ['2026-07-01T01:00:00Z']);
+    assert.deepEqual(dueTimes('TZ=europe/berlin @daily', '2026-07-01T00:00:00Z', 1, 'Europe/Berlin'), ['2026-07-01T22:00:00Z']);
+    assert.equal(zoneIn(' CRON_TZ=Europe/Berlin 0 3 * * *'), 'Europe/Berlin');
+    assert.equal(zoneIn('0 3 * * *'), undefined);
+    assert.match(refusalOf('CRON_TZ=Europe/Berlin 0 3 * * *', 'UTC'), /expected the time zone of the job, "UTC", got "Europe\/Berlin"/);
+  });
+
+  const refused: [expr: string, message: RegExp][] = [
+    ['', /^expr: expected 5 fields .* got ""$/],
+    ['   ', /^expr: expected 5 fields/],
+    ['* * * *', /^expr: expected 5 fields .* got "\* \* \* \*"$/],
+    ['0 0 0 1 1 * 2030', /^expr: expected 5 fields, or 6 with the second first, got 7 \(a year is not understood yet\)/],
+    ['* * * * * * * *', /^expr: expected 5 fields/],
+    ['60 * * * *', /^expr: minute: expected 0-59, got "60" at column 1$/],
+    ['61 * * * * *', /^expr: second: expected 0-59, got "61" at column 1$/],
+    ['0  24 * * *', /^expr: hour: expected 0-23, got "24" at column 4$/],
+    ['0 0 0 * *', /^expr: day of month: expected 1-31, got "0" at column 5$/],
+    ['0 0 1 13 *', /^expr: month: expected 1-12 or JAN-DEC, got "13" at column 7$/],
+    ['0 0 1 juneish *', /^expr: month: expected 1-12 or JAN-DEC, got "juneish"/],
+    ['0 0 * * 8', /^expr: day of week: expected 0-7 or SUN-SAT, got "8" at column 9$/],
+    ['0 0 1 1 * 2028', /^expr: day of week: .* got "2028" at column 11 \(six fields begin with the second/],
+    ['1,2,x * * * *', /^expr: minute: expected 0-59, got "x" at column 5$/],
+    ['1,,2 * * * *', /^expr: minute: expected 0-59, got "" at column 3$/],
+    ['1-2-3 * * * *', /^expr: minute: expected 0-59, got "1-2-3"/],
+    ['-5 * * * *', /^expr: minute: expected 0-59, got "-5"/],
+    ['1.5 * * * *', /^expr: minute: expected 0-59, got "1.5"/],
+    ['1e1 * * * *', /^expr: minute: expected 0-59, got "1e1"/],
+    ['*/0 * * * *', /^expr: minute: expected a step from 1 to 60 after the \/, got "\*\/0"/],
+    ['*/90 * * * *', /^expr: minute: expected a step from 1 to 60/],
+    ['*/ * * * *', /^expr: minute: expected a step/],
+    ['*/2/2 * * * *', /^expr: minute: expected 0-59/],
+    ['0 0 LW * *', /^expr: day of month: .* \(L-3, LW and 15W are not understood yet\)$/],
+    ['0 0 15W * *', /^expr: day of month: .* not understood yet\)$/],
+    ['0 0 * * 1#1,3#2', /^expr: day of week: expected # to stand alone/],
+    ['0 0 * * 1#6', /^expr: day of week: expected 1 to 5 after #/],
+    ['0 0 1 * +1', /^expr: day of week: .*\(\+ is not understood yet\)$/],
+    ['H(9-3) * * * *', /^expr: minute: expected a range within 0-59 after H/],
+    ['H(0-99) * * * *', /^expr: minute: expected a range within 0-59 after H/],
+    ['0 0 30 2 *', /^expr: "0 0 30 2 \*" never fires/],
+    ['0 0 31 4,6,9,11 *', /never fires/],
+    ['@every', /^expr: expected @every and a duration of whole seconds such as 5m or 1h30m, got ""$/],
+    ['@every 5', /^expr: expected @every and a duration/],
+    ['@every 500ms', /^expr: expected @every and a duration/],
+    ['@every 1.5s', /^expr: expected @every and a duration/],
+    ['@every -5m', /^expr: expected @every and a duration/],
+    ['@reboot', /^expr: @reboot is not understood/],
+    ['@dayly', /; did you mean "@daily"\?$/],
+    ['@daily @daily', /^expr: expected five or six fields, @every or a word/],
+    ['@toString', /^expr: expected five or six fields/],
+    ['* * * *\n*', /^expr: expected 5 fields .*\\n/],
+    ['*\u00a0* * * *', /^expr: expected 5 fields/],
+    ['TZ=Mars/Phobos * * * * *', /^expr: expected an IANA time zone .* got "Mars\/Phobos"$/],
+    ['TZ= * * * * *', /^expr: expected an IANA time zone .* got ""$/],
+    ['0,'.repeat(200), /^expr: expected at most 256 characters, got 400$/],
+  ];
+  for (const [expr, message] of refused) {
+    test(`${JSON.stringify(expr.slice(0, 40))} is refused, telling what was expected`, () => assert.match(refusalOf(expr), message));
+  }
+
+  for (const zone of ['Mars/Phobos', '../../etc/passwd', '', ' ', 'local', '+01:00', 'UTC+3', 'Europe/Berlin\0', 'a'.repeat(1e5)]) {
+    test(`the time zone ${JSON.stringify(zone.slice(0, 30))} is refused`, () => {
+      assert.equal(isTimezone(zone), false);
+      assert.match(refusalOf('* * * * *', zone), /^timezone: expected an IANA time zone such as "Europe\/Berlin" or "UTC", got /);
+    });
+  }
+
+  test('is either understood or refused, whatever is written, and then never throws', () => {
+    const character = fc.constantFrom(...'0123456789*/,-?LWH#+@ ()\n\0aFRIé\ud800'.split(''), ' ', ' ', '*', '* ');
+    const text = fc.oneof(fc.string(), fc.string({ unit: character, maxLength: 40 }));
+    fc.assert(
+      fc.property(text, fc.date({ noInvalidDate: false }), (expr, after) => {
+        if (refusalOf(expr) === 'understood') parseExpression(expr, 'UTC', 'job').next(after);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test('is due strictly after the moment asked for, on a whole second', () => {
+    const part = (least: number, most: number): fc.Arbitrary<string> =>
+      fc.oneof(fc.constant('*'), fc.integer({ min: least, max: most }).map(String), fc.constantFrom('H', '*/7', `${least}-${most}`));
+    const expr = fc.tuple(part(0, 59), part(0, 59), part(0, 23), part(1, 28), part(1, 12), part(0, 6)).map((parts) => parts.join(' '));
+    const zone = fc.constantFrom('UTC', 'America/New_York', 'Australia/Sydney', 'Africa/Cairo', 'Antarctica/Troll', 'Pacific/Apia');
+    const after = fc.date({ min: new Date('2024-01-01'), max: new Date('2032-01-01'), noInvalidDate: true });
+    fc.assert(
+      fc.property(expr, zone, after, (text, timezone, moment) => {
+        const due = parseExpression(text, timezone, 'job').next(moment);
+        assert.ok(due !== undefined && due > moment && due.getTime() % 1000 === 0, `${due?.toISOString()}`);
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
+
+describe('a schedule', () => {
+  test('goes on through the clock changes of Lord Howe, where the library behind it gives up', () => {
+    assert.deepEqual(dueTimes('15 1 * * *', '2026-04-04T14:19:54Z', 1, 'Australia/Lord_Howe'), ['2026-04-05T14:45:00Z']);
+    assert.deepEqual(dueTimes('0 * * * *', '2026-04-04T14:12:36Z', 1, 'Australia/Lord_Howe'), ['2026-04-04T15:30:00Z']);
+  });
+
+  test('has no next due time after a moment that is none, or beyond the calendar', () => {
+    for (const expr of ['* * * * *', '@every 5m']) {
+      const schedule = parseExpression(expr, 'UTC', 'job');
+      assert.equal(schedule.next(new Date(NaN)), undefined);
+      assert.equal(schedule.next(new Date(8.64e15)), undefined);
+      assert.equal(schedule.next(new Date(-8.64e15)), undefined);
+    }
+  });
+});
+
+describe('@every', () => {
+  test('is due once a period, at the same phase after every restart', () => {
+    const first = dueTimes('@every 90s', '2026-01-01T00:00:00Z', 3);
+    const gaps = first.slice(1).map((time, index) => Date.parse(time) - Date.parse(first[index] ?? ''));
+    assert.deepEqual(gaps, [90_000, 90_000]);
+    assert.deepEqual(dueTimes('@every 90s', first[0] ?? '', 2), first.slice(1));
+  });
+
+  test('takes hours and minutes together', () => {
+    const [first, second] = dueTimes('@every 1h30m', '2026-01-01T00:00:00Z', 2).map((time) => Date.parse(time));
+    assert.equal((second ?? 0) - (first ?? 0), 5_400_000);
+  });
+
+  test('spreads jobs of different names over the period', () => {
+    const seconds = Array.from({ length: 1000 }, (_, index) => dueTimes('@every 1m', '2026-01-01T00:00:00Z', 1, 'UTC', `job-${index}`)[0]);
+    const counts = Map.groupBy(seconds, (time) => time);
+    assert.equal(counts.size, 60);
+    assert.ok(Math.max(...[...counts.values()].map((same) => same.length)) < 40);
+  });
+});
+
+describe('H', () => {
+  test('is a place of the job’s own, always the same', () => {
+    const hours = new Set(
+      Array.from({ length: 100 }, (_, index) => dueTimes('H H * * *', '2026-01-01T00:00:00Z', 1, 'UTC', `job-${index}`)[0]),
+    );
+    assert.ok(hours.size > 90);
+    assert.deepEqual(dueTimes('H H * * *', '2026-01-01T00:00:00Z', 1), dueTimes('H H * * *', '2026-01-01T00:00:00Z', 1));
+  });
+
+  test('with a step keeps the step, within a range keeps the range', () => {
+    const minutes = (expr: string): number[] => dueTimes(expr, '2026-01-01T00:00:00Z', 8).map((time) => new Date(time).getUTCMinutes());
+    assert.deepEqual(new Set(minutes('H/15 * * * *').map((minute) => minute % 15)).size, 1);
+    assert.ok(minutes('H(0-29)/10 * * * *').every((minute) => minute < 30));
+    assert.ok(minutes('H(40-49) * * * *').every((minute) => minute >= 40 && minute < 50));
+  });
+
+  test('as a day of the month comes every month', () => {
+    for (let index = 0; index < 50; index++) {
+      const months = dueTimes('0 0 H * *', '2026-01-01T00:00:00Z', 13, 'UTC', `job-${index}`).map((time) => time.slice(0, 7));
+      assert.equal(new Set(months).size, 13);
+    }
+  });
+});
