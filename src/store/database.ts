@@ -54,7 +54,8 @@ export function openDatabase({
   queryTimeoutMs = 30_000,
   onError = () => {},
 }: Options): Database {
-  const settings = connectionTo({ url, applicationName, statementTimeoutMs: queryTimeoutMs });
+  // Our own deadline comes first, as a silent server keeps none. The server's ends what we have given up.
+  const settings = connectionTo({ url, applicationName, statementTimeoutMs: queryTimeoutMs + 1000 });
   const lasting = connectionTo({ url, applicationName });
   const pool = new Pool({ ...settings, max: maxConnections, connectionTimeoutMillis: Math.min(queryTimeoutMs, 10_000) });
   pool.on('error', onError);

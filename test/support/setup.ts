@@ -19,7 +19,8 @@ const endings: (() => Promise<void> | void)[] = [];
 /** Runs before all files. What a caller has set already (BELFRY_TEST_DATABASE_URL, BELFRY_TEST_REDIS_URL) is used and left running. */
 export async function globalSetup(): Promise<void> {
   try {
-    await Promise.all([preparePostgres(), prepareRedis()]);
+    await prepareRedis();
+    await preparePostgres();
   } catch (fault) {
     await globalTeardown();
     throw fault;
