@@ -14,18 +14,20 @@ export async function testDatabase(scope: Scope, from: 'migrated' | 'empty' = 'm
   const server = given('BELFRY_TEST_DATABASE_URL');
   const name = `belfry_test_${process.pid}_${++made}`;
   await execute(server, `create database ${name} template ${from === 'migrated' ? given('BELFRY_TEST_TEMPLATE') : 'template0'}`);
-  scope.after(() => execute(server, `drop database if exists ${name} with (force)`));
+  scope.after(async () => {
+    await execute(server, `drop database if exists ${name} with (force)`);
+  });
   const url = new URL(server);
   url.pathname = `/${name}`;
   return { url: url.href };
 }
 
 /** Runs a statement on a connection that is only for it, as a test's own hand beside the code under test. */
-export async function execute(url: string, statement: string): Promise<void> {
+export async function execute(url: string, statement: string): Promise<Record<string, unknown>[]> {
   const client = new Client(url);
   await client.connect();
   try {
-    await client.query(statement);
+    return (await client.query<Record<string, unknown>>(statement)).rows;
   } finally {
     await client.end();
   }
