@@ -14,8 +14,10 @@ type Options = {
 
 const oldest = 14;
 const lookEveryMs = 500;
-// SQLSTATE of answers that waiting does not change: no such login, no such database, not allowed, and what proxies say to our options.
-const lasting = /^(28|3D000|42501|0A000|08P01)/;
+// SQLSTATE of answers that waiting does not change: no such login, no such database, not allowed.
+const lasting = /^(28|3D000|42501|0A000)/;
+// What PgBouncer says to settings that a session begins with, unless it is told to ignore them.
+const fromProxy = '08P01';
 
 /**
  * Waits until a PostgreSQL answers. A Refusal `unavailable` names the setting `database.url`: nobody answers in time, or what
@@ -29,16 +31,22 @@ export async function awaitDatabase({ url, withinMs = 30_000, signal }: Options)
       await look(url);
       return;
     } catch (fault) {
-      if (fault instanceof Refusal) throw fault;
-      if (isUnreadable(fault)) throw refused(`expected a URL such as postgres://user:password@host/database, got ${masked(url)}`);
-      const isAnswer = fault instanceof DatabaseError && lasting.test(fault.code ?? '');
-      const what = `expected a PostgreSQL server, ${masked(url)}`;
-      if (isAnswer) throw refused(`${what} answers: ${fault.message}`);
+      const refusal = refusalFor(fault, url);
+      if (refusal) throw refusal;
       const left = deadline - performance.now();
-      if (left <= 0) throw refused(`${what} does not answer (${reasonOf(fault)})`);
+      if (left <= 0) throw refused(`expected a PostgreSQL server, ${masked(url)} does not answer (${reasonOf(fault)})`);
       await sleep(Math.min(lookEveryMs, left), undefined, signal && { signal });
     }
   }
+}
+
+/** What waiting does not change. */
+function refusalFor(fault: unknown, url: string): Refusal | undefined {
+  if (fault instanceof Refusal) return fault;
+  if (isUnreadable(fault)) return refused(`expected a URL such as postgres://user:password@host/database, got ${masked(url)}`);
+  const code = fault instanceof DatabaseError ? (fault.code ?? '') : '';
+  if (code === fromProxy) return refused(`expected PostgreSQL itself, ${masked(url)} is a proxy (${reasonOf(fault)})`);
+  return lasting.test(code) ? refused(`expected a PostgreSQL server, ${masked(url)} answers: ${reasonOf(fault)}`) : undefined;
 }
 
 /** Two connections at a time: through a proxy that pools transactions they come out of the same session, or out of changing ones. */
@@ -71,6 +79,9 @@ async function check(url: string, one: Client, other: Client): Promise<void> {
     throw refused(
       `expected PostgreSQL itself, ${masked(url)} is a proxy that pools transactions (LISTEN and session locks need a session)`,
     );
+  }
+  if ((await ask(one, 'show search_path')) !== 'belfry') {
+    throw refused(`expected PostgreSQL itself, ${masked(url)} is a proxy that drops the settings a session begins with ("options")`);
   }
 }
 
