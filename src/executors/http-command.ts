@@ -107,8 +107,10 @@ function refuseUnclean(key: string, value: unknown): unknown {
 }
 
 function isPlainJson(value: unknown): boolean {
+  if (value === undefined || value === null || typeof value === 'string' || typeof value === 'boolean') return true;
+  if (typeof value === 'number') return Number.isFinite(value);
+  if (typeof value !== 'object') return false;
   if (Array.isArray(value)) return value.every(isPlainJson);
-  if (typeof value !== 'object' || value === null) return true;
   return Object.getPrototypeOf(value) === Object.prototype && Object.values(value).every(isPlainJson);
 }
 

@@ -9,7 +9,6 @@ import { readBody } from './http-body.ts';
 import { type HttpCommand, parseHttpCommand } from './http-command.ts';
 import { stoppedBefore, stopReasonOf } from './stop.ts';
 
-export type { AllowAddress } from './address-guard.ts';
 export type { HttpCommand } from './http-command.ts';
 
 export type HttpOptions = {

@@ -15,9 +15,9 @@ export function isFound(pattern: string, text: string): boolean | undefined {
   context['text'] = text;
   try {
     return test.runInContext(context, { timeout: limitMs }) === true;
-  } catch (thrown) {
-    if (thrown instanceof Error && 'code' in thrown && thrown.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return undefined;
-    throw thrown;
+  } catch {
+    // The pattern itself was checked when the command was saved: what is left is the time limit, or a limit of the engine.
+    return undefined;
   } finally {
     context['text'] = '';
   }

@@ -9,7 +9,11 @@ export type ProcessStat = {
   readonly session: number;
   /** Clock ticks since boot: a number that was given again has another one. */
   readonly startedAt: number;
+  readonly isKernelThread: boolean;
 };
+
+/** PF_KTHREAD of include/linux/sched.h. */
+const kernelThreadFlag = 0x00200000;
 
 /** The numbers of all processes that are there now. */
 export function processIds(): number[] {
@@ -27,20 +31,34 @@ export function statOf(pid: number): ProcessStat | undefined {
   // The second field is the program's name in parentheses and may hold anything, parentheses and blanks too.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const [state = '', , group, session] = fields;
-  return { state, group: Number(group), session: Number(session), startedAt: Number(fields[19]) };
+  return {
+    state,
+    group: Number(group),
+    session: Number(session),
+    startedAt: Number(fields[19]),
+    isKernelThread: (Number(fields[6]) & kernelThreadFlag) !== 0,
+  };
 }
 
 /**
- * Whether the process began with every one of these `NAME=value` in its environment. False for a process of another
- * user, whose environment may not be read, and for one that wrote over its own.
+ * Whether the process began with every one of these `NAME=value` in its environment; undefined while it is becoming another
+ * program, when that cannot be seen. False for a process of another user, whose environment may not be read, and for one that
+ * wrote over its own.
  */
-export function beganWith(pid: number, variables: readonly string[]): boolean {
+export function beganWith(pid: number, variables: readonly string[]): boolean | undefined {
   const environ = readProc(pid, 'environ');
-  if (environ === undefined || environ.length === 0) return false;
+  if (environ === undefined) return false;
+  if (environ.length === 0) return isBecomingAnother(pid) ? undefined : false;
   return variables.every((variable) => {
     const entry = Buffer.from(`${variable}\0`);
     return environ.subarray(0, entry.length).equals(entry) || environ.includes(Buffer.concat([Buffer.from('\0'), entry]));
   });
+}
+
+/** In the middle of execve(2) a process has neither arguments nor environment, as kernel threads and zombies have always. */
+function isBecomingAnother(pid: number): boolean {
+  const stat = statOf(pid);
+  return stat !== undefined && !stat.isKernelThread && !'ZX'.includes(stat.state) && readProc(pid, 'cmdline')?.length === 0;
 }
 
 /** Whether a member of this process group still lives; a zombie that nobody reaps does not. */
@@ -51,11 +69,11 @@ export function groupHasLivingMember(group: number): boolean {
 }
 
 function isLivingMember(stat: ProcessStat | undefined, group: number): boolean {
-  return stat?.group === group && stat.state !== 'Z' && stat.state !== 'X';
+  return stat?.group === group && !'ZX'.includes(stat.state);
 }
 
 /** Undefined when the process is gone or is not ours to look at. */
-function readProc(pid: number, file: 'stat' | 'environ'): Buffer | undefined {
+function readProc(pid: number, file: 'stat' | 'environ' | 'cmdline'): Buffer | undefined {
   try {
     return readFileSync(`/proc/${pid}/${file}`);
   } catch {
