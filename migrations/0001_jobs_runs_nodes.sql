@@ -33,6 +33,7 @@ create table belfry.nodes (
     started_at  timestamptz not null default now(),
     ended_at    timestamptz,
     end_reason  text,
+    settled     boolean     not null default false,
 
     constraint nodes_pk          primary key (incarnation),
     constraint nodes_end_reason  check (end_reason in ('stopped', 'lost', 'replaced')),
@@ -42,6 +43,9 @@ create table belfry.nodes (
 -- Serves the look at who lives; the ended ones are many in time.
 create index nodes_living on belfry.nodes (name) where ended_at is null;
 --> statement-breakpoint
+-- Serves the settling of runs whose node has ended.
+create index nodes_unsettled on belfry.nodes (incarnation) where ended_at is not null and not settled;
+--> statement-breakpoint
 
 -- What somebody wants run. Columns of the definition carry the words of config.toml, so that a row can be written by hand.
 create table belfry.jobs (
@@ -49,7 +53,7 @@ create table belfry.jobs (
     name              text        not null,
     remark            text        not null default '',
     expr              text        not null,
-    timezone          text        not null default 'UTC',
+    timezone          text,
     enabled           boolean     not null default true,
     command           jsonb       not null,
     retry             jsonb       not null default '{}',
@@ -185,8 +189,8 @@ create table belfry.runs (
     constraint runs_running_is_held  check ((owner is not null) = (state = 'running')),
     constraint runs_skip_is_told     check (state <> 'skipped' or reason is not null)
 )
--- Room on each page, so that being sent touches no index.
-with (fillfactor = 70);
+-- Room on each page, so that being sent touches no index; and rows change often, so they are tidied often.
+with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 --> statement-breakpoint
 -- A due time fires once, whoever ticks.
 create unique index runs_due_once on belfry.runs (job_id, due_at, target) where cause = 'schedule';
@@ -199,9 +203,6 @@ create index runs_unfinished on belfry.runs (job_id) where state in ('queued', '
 --> statement-breakpoint
 -- Serves what waits for another run of its job.
 create index runs_blocked on belfry.runs (job_id, id) where blocked and state in ('queued', 'retrying');
---> statement-breakpoint
--- Serves the search for what a lost or restarted node held.
-create index runs_held on belfry.runs (owner) where state = 'running';
 --> statement-breakpoint
 -- Serves the search for what shall be cancelled and has not been.
 create index runs_to_cancel on belfry.runs (id) where cancel_at is not null and state in ('queued', 'running', 'retrying');

@@ -15,7 +15,7 @@ import { killLeftovers } from './executors/leftovers.ts';
 import { makeHeartbeat } from './heartbeat.ts';
 import type { JobDefinition } from './jobs/definition.ts';
 import { applyFile, createJob, deleteJob, setEnabled, workOut, type ManageDeps } from './jobs/manage.ts';
-import { parseExpression } from './crontab/expression.ts';
+import { rememberSchedules } from './crontab/schedules.ts';
 import type { Log } from './observe/log.ts';
 import { beginWork, newTraceId } from './observe/tracing.ts';
 import { openBackend } from './queue/backend.ts';
@@ -112,7 +112,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
     },
     async (incarnation) => {
       const killed = await killLeftovers(markerOf(incarnation));
-      const lost = await settle({ clock, log, runs: store.runs }, incarnation);
+      const lost = await settle({ clock, log, runs: store.runs, nodes: store.nodes }, incarnation);
       if (killed + lost > 0) log.warn({ incarnation, killed, lost }, 'settled_earlier_start');
     },
   );
@@ -148,7 +148,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
     });
   }
 
-  const scheduleOf = (job: { name: string; expr: string; timezone: string }) => parseExpression(job.expr, job.timezone, job.name);
+  const scheduleOf = rememberSchedules();
   const managing: ManageDeps = { clock, log, kinds, defaultTimezone: config.timezone, scheduleOf, newTraceId, jobs: store.jobs, tick: tickBell };
   const reload = async (read: readonly JobDefinition[]): Promise<void> => {
     if (duties.crontab && config.file !== undefined) await applyFile(managing, config.file, read);

@@ -17,7 +17,7 @@ type Deps = {
   };
   /** Works out a row that was written by hand; a bad one is switched off with its fault on it. */
   readonly workOut: (job: JobRow, now: Date) => Promise<void>;
-  readonly scheduleOf: (job: JobRow) => Schedule;
+  readonly scheduleOf: (job: JobRow & { readonly timezone: string }) => Schedule;
   /** Switches off a job whose row can't be understood any more. */
   readonly disableFaulty: (job: JobRow, fault: string) => Promise<void>;
   /** Told when runs are waiting to be sent. */
@@ -68,10 +68,10 @@ async function expandInto(deps: Deps, job: WorkedOut, look: DueLook, moves: Move
   for (const each of due) fires.push({ jobId: job.id, ...each });
 }
 
-type WorkedOut = JobRow & { nextDueAt: Date };
+type WorkedOut = JobRow & { nextDueAt: Date; timezone: string };
 
 function isWorkedOut(job: JobRow): job is WorkedOut {
-  return job.nextDueAt !== null && job.policy !== null && job.traceId !== null;
+  return job.nextDueAt !== null && job.timezone !== null && job.policy !== null && job.traceId !== null;
 }
 
 function dueJob(job: WorkedOut) {

@@ -47,7 +47,7 @@ export function httpExecutor(options: HttpOptions): Executor<HttpCommand> {
     const cause = await stoppedBefore(converse(agent, request, options, exchange, stop.signal), request);
     // Told before the connection is torn down: what that does to the exchange is our own doing.
     const report = reportOf(request, exchange, cause);
-    stop.abort();
+    if (cause !== undefined) stop.abort();
     return report;
   }
 

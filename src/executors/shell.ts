@@ -3,7 +3,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { setTimeout } from 'node:timers/promises';
 import { messageOf } from '../errors.ts';
 import { type Capture, capture } from './capture.ts';
 import type { AttemptRequest, AttemptResult, Executor } from './executor.ts';
@@ -133,10 +132,10 @@ async function endTree(child: Child, request: AttemptRequest<ShellCommand>): Pro
 
 async function drain(output: Output | undefined): Promise<void> {
   if (output === undefined) return;
-  const ended = new AbortController();
-  const waited = setTimeout(drainMs, undefined, { signal: ended.signal }).catch(() => undefined);
-  await Promise.race([Promise.all([output.out.ended, output.stderr.ended]), waited]);
-  ended.abort();
+  const { promise: waitedEnough, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, drainMs);
+  await Promise.race([Promise.all([output.out.ended, output.stderr.ended]), waitedEnough]);
+  clearTimeout(timer);
   output.out.stop();
   output.stderr.stop();
 }

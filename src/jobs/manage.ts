@@ -6,7 +6,7 @@ import { Refusal } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
 import { describeFaults } from '../faults.ts';
 import type { Log } from '../observe/log.ts';
-import type { JobRow, WrittenJob } from '../store/jobs.ts';
+import type { JobRow, WorkedOut, WrittenJob } from '../store/jobs.ts';
 import { parseDefinition, type JobDefinition } from './definition.ts';
 import { inputOfRow, writtenOf } from './written.ts';
 
@@ -25,7 +25,7 @@ export type ManageDeps = {
     readonly remove: (name: string) => Promise<boolean>;
     readonly setEnabled: (id: number, enabled: boolean, nextDueAt: Date | undefined) => Promise<void>;
     readonly disableFaulty: (id: number, revision: number, fault: string) => Promise<void>;
-    readonly workOut: (id: number, revision: number, job: Pick<WrittenJob, 'command' | 'policy' | 'nextDueAt' | 'traceId'>) => Promise<void>;
+    readonly workOut: (id: number, revision: number, job: WorkedOut) => Promise<void>;
   };
   /** Told when a job may be due sooner than the ticker thinks. */
   readonly tick: Bell;
@@ -33,7 +33,8 @@ export type ManageDeps = {
 
 /** Makes a job as somebody asked for it over HTTP; answers its id. Refusals: `bad_input` with every fault, `conflict`. */
 export async function createJob(deps: ManageDeps, input: unknown, traceId: string): Promise<{ id: number; name: string }> {
-  const parsed = parseDefinition(input, deps);
+  // Scripts of old send numbers as digits.
+  const parsed = parseDefinition(input, { ...deps, coerceDigits: true });
   if (!parsed.ok) throw new Refusal('bad_input', describeFaults(parsed.faults));
   const { definition } = parsed;
   const id = await deps.jobs.insert(written(deps, definition, { source: 'api', configId: null, traceId }));
@@ -51,11 +52,7 @@ export async function deleteJob(deps: ManageDeps, name: string): Promise<void> {
 export async function setEnabled(deps: ManageDeps, name: string, enabled: boolean): Promise<void> {
   const job = await deps.jobs.byName(name);
   if (!job) throw new Refusal('not_found', `job not found: ${name}`);
-  if (enabled) {
-    const parsed = parseDefinition(inputOfRow(job), deps);
-    if (!parsed.ok) throw new Refusal('conflict', `job ${name} can't be enabled: ${describeFaults(parsed.faults)}`);
-  }
-  await deps.jobs.setEnabled(job.id, enabled, enabled ? deps.scheduleOf(job).next(deps.clock.now()) : undefined);
+  await deps.jobs.setEnabled(job.id, enabled, enabled ? firstDue(deps, job) : undefined);
   deps.tick.ring();
 }
 
@@ -85,10 +82,16 @@ export async function workOut(deps: ManageDeps, job: JobRow, now: Date): Promise
     return;
   }
   const traceId = job.traceId ?? deps.newTraceId();
-  const { command, policy } = written(deps, parsed.definition, { source: 'table', configId: null, traceId });
-  const nextDueAt = deps.scheduleOf(job).next(now) ?? null;
-  await deps.jobs.workOut(job.id, job.revision, { command, policy, traceId, nextDueAt });
+  const { command, policy, timezone } = writtenOf(parsed.definition);
+  const nextDueAt = deps.scheduleOf(parsed.definition).next(now) ?? null;
+  await deps.jobs.workOut(job.id, job.revision, { command, policy, timezone, traceId, nextDueAt });
   deps.log.info({ trace_id: traceId, job: job.name }, 'add_db_job_successed');
+}
+
+function firstDue(deps: ManageDeps, job: JobRow): Date | undefined {
+  const parsed = parseDefinition(inputOfRow(job), deps);
+  if (!parsed.ok) throw new Refusal('conflict', `job ${job.name} can't be enabled: ${describeFaults(parsed.faults)}`);
+  return deps.scheduleOf(parsed.definition).next(deps.clock.now());
 }
 
 async function applyOne(deps: ManageDeps, configId: string, definition: JobDefinition, job: JobRow | undefined): Promise<void> {

@@ -41,7 +41,7 @@ export function inputOfRow(job: JobRow): Record<string, unknown> {
     name: job.name,
     remark: job.remark,
     expr: job.expr,
-    timezone: job.timezone,
+    ...(job.timezone === null ? {} : { timezone: job.timezone }),
     enabled: job.enabled,
     command: job.command,
     retry: job.retry,

@@ -17,7 +17,10 @@ type Deps = {
     readonly cancelWaiting: (now: Date) => Promise<number>;
     readonly forget: (before: Date, limit: number) => Promise<number>;
   };
-  readonly nodes: { readonly endedWithRuns: () => Promise<readonly number[]> };
+  readonly nodes: {
+    readonly unsettled: () => Promise<readonly number[]>;
+    readonly markSettled: (incarnation: number) => Promise<void>;
+  };
   /** How long a run is kept after its end; undefined: for ever. */
   readonly retentionMs: number | undefined;
 };
@@ -37,7 +40,7 @@ export async function upkeep(deps: Deps): Promise<number> {
   const now = deps.clock.now();
   await deps.runs.cancelWaiting(now);
   await deps.runs.unblock();
-  for (const incarnation of await deps.nodes.endedWithRuns()) await settle(deps, incarnation);
+  for (const incarnation of await deps.nodes.unsettled()) await settle(deps, incarnation);
   if (deps.retentionMs !== undefined) {
     const before = new Date(now.getTime() - deps.retentionMs);
     if ((await deps.runs.forget(before, forgottenAtOnce)) > 0) return 100;
@@ -49,9 +52,10 @@ export async function upkeep(deps: Deps): Promise<number> {
  * Settles the runs of an incarnation that has ended: nobody knows what became of their attempts, so `on_lost` decides.
  * Answers how many runs it had.
  */
-export async function settle(deps: Pick<Deps, 'clock' | 'log' | 'runs'>, incarnation: number): Promise<number> {
+export async function settle(deps: Pick<Deps, 'clock' | 'log' | 'runs' | 'nodes'>, incarnation: number): Promise<number> {
   const held = await deps.runs.heldBy(incarnation);
   await Promise.all(held.map((run) => settleOne(deps, run)));
+  await deps.nodes.markSettled(incarnation);
   return held.length;
 }
 

@@ -43,6 +43,7 @@ export function makeWorker(deps: Deps): Worker {
   const claims = new Set<Promise<void>>();
   const stopping = new AbortController();
   let interrupted = false;
+  let taken = 0;
   let free = deps.slots;
   let waiting: (() => void)[] = [];
 
@@ -61,6 +62,8 @@ export function makeWorker(deps: Deps): Worker {
     while (free === 0 && !signal.aborted) {
       const freed = new Promise<'freed'>((resolve) => waiting.push(() => resolve('freed')));
       if ((await Promise.race([freed, tired])) !== 'freed') break;
+      // Runs that were recorded together end one after another: wait for the last of them, and claim for all.
+      await new Promise((resolve) => setImmediate(resolve));
     }
     patience.abort();
     return free > 0 && !stopping.signal.aborted;
@@ -92,6 +95,10 @@ export function makeWorker(deps: Deps): Worker {
       release(ids.length - claimed.length);
     }
     for (const run of claimed) start(run);
+    // What lies in the queue are four times the slots of all: half of ours taken, there is room for more.
+    taken += claimed.length;
+    if (taken < 2 * deps.slots) return;
+    taken = 0;
     deps.dispatch.ring();
   };
 

@@ -15,6 +15,9 @@ export type WrittenJob = Pick<
   | 'misfire' | 'catchupWindowMs' | 'maxCatchup' | 'source' | 'configId' | 'traceId' | 'policy' | 'nextDueAt'
 >;
 
+/** What a row that was written by hand comes to. */
+export type WorkedOut = Pick<WrittenJob, 'command' | 'policy' | 'timezone' | 'nextDueAt' | 'traceId'>;
+
 /** A look at what is due, on the database's clock. */
 export type DueLook = {
   readonly now: Date;
@@ -130,7 +133,7 @@ export function jobStore({ sql, orm }: Database) {
     },
 
     /** Writes what a row made by hand comes to: its command and policy in full and its first due time. */
-    workOut: async (id: number, revision: number, job: Pick<WrittenJob, 'command' | 'policy' | 'nextDueAt' | 'traceId'>): Promise<void> => {
+    workOut: async (id: number, revision: number, job: WorkedOut): Promise<void> => {
       await orm
         .update(jobs)
         .set({ ...job, revision: next(jobs.revision) })
@@ -193,7 +196,8 @@ export function jobStore({ sql, orm }: Database) {
       ), locked as (
           select j.id, move."next"
             from belfry.jobs j join move on move."jobId" = j.id
-           where j.revision = move."revision" and date_trunc('milliseconds', j.next_due_at) = move."seen"
+           where j.id = any (${moves.map((move) => move.jobId)}::bigint[])
+             and j.revision = move."revision" and date_trunc('milliseconds', j.next_due_at) = move."seen"
              and j.enabled and j.deleted_at is null
            order by j.id
              for no key update of j
@@ -228,6 +232,8 @@ export function jobStore({ sql, orm }: Database) {
                                                     limit held.most) as unfinished)
                                                       then case held.most when 1000 then 'limit' else 'overlap' end
                    end as reason
+             -- Counted once, however often it is named above.
+            offset 0
         ) as told
       on conflict (job_id, due_at, target) where cause = 'schedule' do nothing
       returning id, job_id as "jobId", job_name as "jobName", due_at as "dueAt", state, reason, trace_id as "traceId"`;

@@ -65,12 +65,16 @@ export function nodeStore({ sql }: Database) {
       return rows.length > 0;
     },
 
-    /** Incarnations that have ended and still hold runs: their settling was cut short. Served by runs_held. */
-    endedWithRuns: async (): Promise<number[]> => {
-      const rows = await sql<{ owner: number }[]>`
-        select distinct r.owner from belfry.runs r join belfry.nodes n on n.incarnation = r.owner
-         where r.state = 'running' and n.ended_at is not null`;
-      return rows.map((row) => row.owner);
+    /** Incarnations that have ended and whose runs nobody has settled yet. Served by nodes_unsettled. */
+    unsettled: async (): Promise<number[]> => {
+      const rows = await sql<{ incarnation: number }[]>`
+        select incarnation from belfry.nodes where ended_at is not null and not settled order by incarnation`;
+      return rows.map((row) => row.incarnation);
+    },
+
+    /** The runs of an ended incarnation are settled. */
+    markSettled: async (incarnation: number): Promise<void> => {
+      await sql`update belfry.nodes set settled = true where incarnation = ${incarnation} and ended_at is not null`;
     },
   };
 }

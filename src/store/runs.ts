@@ -86,19 +86,18 @@ export function runStore({ sql }: Database) {
     markSent: async (now: Date, window: number): Promise<number[]> => {
       const rows = await sql<{ id: number }[]>`
         with ahead as materialized (
-            select id from belfry.runs
+            select id, sent_at, sends from belfry.runs
              where state in ('queued', 'retrying') and not blocked and ready_at <= ${now}
              order by catchup, ready_at, id
              limit ${window}
-        ), picked as (
-            select r.id from belfry.runs r join ahead on ahead.id = r.id
-             where r.state in ('queued', 'retrying')
-               and (r.sent_at is null or r.sent_at < ${now}::timestamptz - interval '15 seconds' * 2 ^ least(r.sends - 1, 4))
-             order by r.id
-               for no key update of r skip locked
+        ), due as materialized (
+            select id, sent_at from ahead
+             where sent_at is null or sent_at < ${now}::timestamptz - interval '15 seconds' * 2 ^ least(sends - 1, 4)
         )
         update belfry.runs r set sent_at = ${now}, sends = r.sends + 1
-          from picked where r.id = picked.id
+          from due
+         where r.id = any (array(select id from due)) and r.id = due.id
+           and r.state in ('queued', 'retrying') and r.sent_at is not distinct from due.sent_at
         returning r.id`;
       return rows.map((row) => row.id).sort((a, b) => a - b);
     },
@@ -146,18 +145,18 @@ export function runStore({ sql }: Database) {
       return rows.length;
     },
 
-    /** Which runs that an incarnation holds shall be cancelled. Served by runs_held. */
+    /** Which runs that an incarnation holds shall be cancelled. Served by runs_to_cancel. */
     toCancel: async (owner: number): Promise<number[]> => {
       const rows = await sql<{ id: number }[]>`
         select id from belfry.runs where owner = ${owner} and state = 'running' and cancel_at is not null`;
       return rows.map((row) => row.id);
     },
 
-    /** What an incarnation holds. Served by runs_held. */
+    /** What an incarnation holds; asked when one has ended. Served by runs_unfinished. */
     heldBy: async (owner: number): Promise<(ClaimedRun & { node: string; begunAt: Date })[]> =>
       await sql<(ClaimedRun & { node: string; begunAt: Date })[]>`
         select ${claimed()}, r.node, r.begun_at as "begunAt" from belfry.runs r
-         where r.owner = ${owner} and r.state = 'running' order by r.id`,
+         where r.owner = ${owner} and r.state = 'running' and r.state in ('queued', 'running', 'retrying') order by r.id`,
 
     /**
      * Forgets runs that ended before `before`, at most `limit` of them: the oldest rows are looked at, by id, so that a step
@@ -212,7 +211,7 @@ export function runStore({ sql }: Database) {
                  finished_at = told."finishedAt", failed_count = r.failed_count + told."failed"::integer,
                  attempts = r.attempts || told."note", result = told."result", error = told."error", owner = null
             from told
-           where r.id = told."id" and r.epoch = told."epoch" and r.state = 'running'
+           where r.id = any (${written.map((each) => each.id)}::bigint[]) and r.id = told."id" and r.epoch = told."epoch" and r.state = 'running'
           returning r.id, r.job_id, r.overlap, r.finished_at
       ), readied as (
           update belfry.runs b set blocked = false

@@ -33,6 +33,7 @@ export const nodes = belfry.table('nodes', {
   startedAt: moment('started_at').notNull().defaultNow(),
   endedAt: moment('ended_at'),
   endReason: text('end_reason'),
+  settled: boolean('settled').notNull().default(false),
 });
 
 /** What somebody wants run. */
@@ -41,7 +42,7 @@ export const jobs = belfry.table('jobs', {
   name: text('name').notNull(),
   remark: text('remark').notNull().default(''),
   expr: text('expr').notNull(),
-  timezone: text('timezone').notNull().default('UTC'),
+  timezone: text('timezone'),
   enabled: boolean('enabled').notNull().default(true),
   command: jsonb('command').notNull().$type<Record<string, unknown>>(),
   retry: jsonb('retry').notNull().default({}).$type<Record<string, unknown>>(),

@@ -24,13 +24,19 @@ describe('group commit', () => {
     await store.firstSeen;
     const others = [batched.add('b'), batched.add('c')];
     await turn();
-    assert.deepEqual(store.statements.map((each) => each.items), [['a']]);
+    assert.deepEqual(
+      store.statements.map((each) => each.items),
+      [['a']],
+    );
     store.statements[0]?.commit();
     assert.equal(await first, 'a done');
     await turn();
     store.statements[1]?.commit();
     assert.deepEqual(await Promise.all(others), ['b done', 'c done']);
-    assert.deepEqual(store.statements.map((each) => each.items), [['a'], ['b', 'c']]);
+    assert.deepEqual(
+      store.statements.map((each) => each.items),
+      [['a'], ['b', 'c']],
+    );
   });
 
   test('a statement carries no more than its most', async () => {
@@ -53,10 +59,13 @@ describe('group commit', () => {
       { most: 10 },
     );
     const results = await Promise.allSettled(['good', 'bad', 'fine'].map((item) => batched.add(item)));
-    assert.deepEqual(results.map((each) => each.status), ['fulfilled', 'rejected', 'fulfilled']);
+    assert.deepEqual(
+      results.map((each) => each.status),
+      ['fulfilled', 'rejected', 'fulfilled'],
+    );
   });
 
-  test('a fault that is no row\'s own fails the whole group once', async () => {
+  test("a fault that is no row's own fails the whole group once", async () => {
     let statements = 0;
     const batched = groupCommit(
       () => {
@@ -72,7 +81,9 @@ describe('group commit', () => {
 
   test('after a failed group the next one goes through', async () => {
     let fails = true;
-    const batched = groupCommit((items: readonly string[]) => (fails ? Promise.reject(new Error('away')) : Promise.resolve(items)), { most: 10 });
+    const batched = groupCommit((items: readonly string[]) => (fails ? Promise.reject(new Error('away')) : Promise.resolve(items)), {
+      most: 10,
+    });
     await assert.rejects(batched.add('a'));
     fails = false;
     assert.equal(await batched.add('b'), 'b');
