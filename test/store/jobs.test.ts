@@ -1,0 +1,264 @@
+// Jobs as rows, on a real PostgreSQL: made, changed, edited by hand, looked at.
+
+import assert from 'node:assert/strict';
+import test, { beforeEach, describe } from 'node:test';
+import { claim, fire, jobNow, noon, openStores, placeJob, placeNode, runNow, seconds, written } from '../support/jobs.ts';
+import { execute, testDatabase } from '../support/postgres.ts';
+
+const { url } = await testDatabase(test);
+const stores = openStores(test, url);
+const { database, jobs } = stores;
+
+/** In how many transactions the jobs lie that were written while `work` was done. */
+async function transactionsOf(work: () => Promise<unknown>): Promise<number> {
+  const count = async (): Promise<number> => {
+    const rows = await execute(url, `select count(distinct xmin::text)::integer as n from belfry.jobs`);
+    return Number(rows[0]?.['n']);
+  };
+  const before = await count();
+  await work();
+  return (await count()) - before;
+}
+
+describe('a job that is written down', () => {
+  test('is there as it was written', async () => {
+    const job = written({
+      remark: 'every "minute" – ☃',
+      retry: { max_attempts: 2 },
+      catchupWindowMs: 60_000,
+      source: 'file',
+      configId: '/a.toml',
+    });
+    const id = await jobs.insert(job);
+    const { id: found, revision, endedAt, fault, deletedAt, createdAt: _, updatedAt: __, ...row } = await jobNow(stores, job.name);
+    assert.deepEqual(row, job);
+    assert.deepEqual(
+      { found, revision, endedAt, fault, deletedAt },
+      { found: id, revision: 1, endedAt: null, fault: null, deletedAt: null },
+    );
+  });
+
+  test('is refused when its name is taken, and the one that has it stays', async () => {
+    const job = await placeJob(stores, { remark: 'first' });
+    assert.equal(await jobs.insert(written({ name: job.name, remark: 'second' })), undefined);
+    assert.deepEqual(await jobNow(stores, job.name), job);
+  });
+
+  test('at one moment with another of its name: the first has it', async () => {
+    const [first, second] = await Promise.all([
+      jobs.insert(written({ name: 'twins', remark: 'first' })),
+      jobs.insert(written({ name: 'twins', remark: 'second' })),
+    ]);
+    assert.equal(second, undefined);
+    const { id, remark } = await jobNow(stores, 'twins');
+    assert.deepEqual({ id, remark }, { id: first, remark: 'first' });
+  });
+
+  test('by two nodes under one name is written by one', async (t) => {
+    const other = openStores(t, url);
+    const names = Array.from({ length: 50 }, (_, index) => `contested ${index}`);
+    const made = await Promise.all(names.flatMap((name) => [jobs.insert(written({ name })), other.jobs.insert(written({ name }))]));
+    assert.equal(made.filter((id) => id !== undefined).length, names.length);
+  });
+
+  test('together with 499 others shares a few statements with them', async () => {
+    const transactions = await transactionsOf(async () => {
+      const ids = await Promise.all(Array.from({ length: 500 }, () => jobs.insert(written())));
+      assert.equal(new Set(ids).size, 500);
+    });
+    assert.ok(transactions <= 3, `${transactions} transactions`);
+  });
+
+  test('beside one that cannot be is written all the same', async () => {
+    const [bad, good] = await Promise.allSettled([jobs.insert(written({ overlap: 'nonsense' })), jobs.insert(written({ name: 'beside' }))]);
+    assert.equal(bad.status, 'rejected');
+    assert.equal(good.status, 'fulfilled');
+    await jobNow(stores, 'beside');
+  });
+});
+
+describe('a job that is changed', () => {
+  test('has a new revision, is due as written, and is neither ended nor faulty any more', async () => {
+    const job = await placeJob(stores);
+    await execute(url, `update belfry.jobs set ended_at = now(), fault = 'bad' where id = ${job.id}`);
+    await jobs.update(job.id, { ...written({ name: job.name }), expr: '0 * * * *', nextDueAt: seconds(3600) });
+    const { revision, expr, nextDueAt, endedAt, fault } = await jobNow(stores, job.name);
+    assert.deepEqual(
+      { revision, expr, nextDueAt, endedAt, fault },
+      { revision: job.revision + 1, expr: '0 * * * *', nextDueAt: seconds(3600), endedAt: null, fault: null },
+    );
+  });
+
+  test('after it was deleted stays as it was', async () => {
+    const job = await placeJob(stores);
+    await jobs.remove(job.name);
+    await jobs.update(job.id, written({ name: job.name, remark: 'too late' }));
+    assert.deepEqual(await execute(url, `select remark from belfry.jobs where id = ${job.id}`), [{ remark: '' }]);
+  });
+
+  test('and switched off and on goes on from what it is given', async () => {
+    const job = await placeJob(stores);
+    await jobs.setEnabled(job.id, false, undefined);
+    const off = await jobNow(stores, job.name);
+    assert.deepEqual([off.enabled, off.nextDueAt, off.revision], [false, null, job.revision + 1]);
+    await jobs.setEnabled(job.id, true, seconds(60));
+    const on = await jobNow(stores, job.name);
+    assert.deepEqual([on.enabled, on.nextDueAt, on.revision], [true, seconds(60), job.revision + 2]);
+  });
+
+  test('to what it is already keeps its cursor', async () => {
+    const job = await placeJob(stores);
+    await jobs.setEnabled(job.id, true, seconds(60));
+    assert.deepEqual(await jobNow(stores, job.name), job);
+  });
+
+  test('by its fault is switched off, unless it was edited since it was looked at', async () => {
+    const job = await placeJob(stores);
+    await jobs.disableFaulty(job.id, job.revision - 1, 'seen on an older row');
+    assert.deepEqual(await jobNow(stores, job.name), job);
+    await jobs.disableFaulty(job.id, job.revision, 'expr: expected five fields');
+    const { enabled, fault } = await jobNow(stores, job.name);
+    assert.deepEqual({ enabled, fault }, { enabled: false, fault: 'expr: expected five fields' });
+  });
+});
+
+describe('a job that is deleted', () => {
+  test('gives its name back, and its runs stay under it', async () => {
+    const job = await placeJob(stores);
+    const [run] = await fire(stores, job, noon);
+    assert.ok(run);
+    assert.equal(await jobs.remove(job.name), true);
+    assert.equal(await jobs.byName(job.name), undefined);
+    const successor = await placeJob(stores, { name: job.name });
+    assert.notEqual(successor.id, job.id);
+    assert.equal((await runNow(stores, run.id)).jobName, job.name);
+  });
+
+  test('is deleted once', async () => {
+    const { name } = await placeJob(stores);
+    assert.deepEqual(await Promise.all([jobs.remove(name), jobs.remove(name)]), [true, false]);
+    assert.equal(await jobs.remove('never was'), false);
+  });
+
+  test('can still have its runs claimed and recorded', async () => {
+    const job = await placeJob(stores);
+    const [run] = await fire(stores, job, noon);
+    assert.ok(run);
+    await jobs.remove(job.name);
+    assert.equal((await claim(stores, [run.id], await placeNode(stores, 'after'))).length, 1);
+  });
+});
+
+describe('an edit by plain SQL', () => {
+  test('counts as a revision, and the due time is worked out afresh', async () => {
+    const job = await placeJob(stores);
+    await execute(url, `update belfry.jobs set expr = '0 * * * *' where id = ${job.id}`);
+    const { revision, nextDueAt } = await jobNow(stores, job.name);
+    assert.deepEqual({ revision, nextDueAt }, { revision: job.revision + 1, nextDueAt: null });
+  });
+
+  test('brings an ended job back', async () => {
+    const job = await placeJob(stores);
+    await jobs.fire([{ jobId: job.id, revision: job.revision, seen: noon, next: undefined, fires: [] }], noon);
+    assert.deepEqual((await jobNow(stores, job.name)).endedAt, noon);
+    await execute(url, `update belfry.jobs set expr = '0 * * * *' where id = ${job.id}`);
+    assert.equal((await jobNow(stores, job.name)).endedAt, null);
+  });
+
+  test('of a remark changes no due time', async () => {
+    const job = await placeJob(stores);
+    await execute(url, `update belfry.jobs set remark = 'for Anna' where id = ${job.id}`);
+    assert.deepEqual(await jobNow(stores, job.name), { ...job, remark: 'for Anna' });
+  });
+
+  test('is heard of by who listens', async (t) => {
+    const job = await placeJob(stores);
+    const heard = Promise.withResolvers<void>();
+    await openStores(t, url).database.listen('belfry_jobs', () => heard.resolve());
+    await execute(url, `update belfry.jobs set enabled = false where id = ${job.id}`);
+    await heard.promise;
+  });
+});
+
+describe('a look', () => {
+  beforeEach(() =>
+    execute(
+      url,
+      'delete from belfry.runs; delete from belfry.jobs; update belfry.installation set last_tick_at = null, gap_from = null, gap_to = null',
+    ),
+  );
+
+  const ago = (ms: number): Date => new Date(Date.now() - ms);
+
+  test('sees what was not worked out yet, then what is due, the earliest first', async () => {
+    await placeJob(stores, { name: 'later', nextDueAt: ago(60_000) });
+    await placeJob(stores, { name: 'earlier', nextDueAt: ago(120_000) });
+    await execute(url, `insert into belfry.jobs (name, expr, command) values ('by hand', '* * * * *', '{"type": "noop"}')`);
+    const { due, now } = await jobs.look(10);
+    assert.deepEqual(
+      due.map(({ name }) => name),
+      ['by hand', 'earlier', 'later'],
+    );
+    assert.ok(due.every(({ nextDueAt }) => nextDueAt === null || nextDueAt <= now));
+  });
+
+  test('sees a due job whole', async () => {
+    const job = await placeJob(stores, { nextDueAt: ago(1000), catchupWindowMs: 5000 });
+    assert.deepEqual((await jobs.look(10)).due, [job]);
+  });
+
+  test('tells when the next one is due', async () => {
+    await placeJob(stores, { nextDueAt: seconds(7200) });
+    await placeJob(stores, { nextDueAt: seconds(3600) });
+    const { due, nextAt } = await jobs.look(10);
+    assert.deepEqual({ due, nextAt }, { due: [], nextAt: seconds(3600) });
+  });
+
+  test('passes over what is switched off, deleted or ended', async () => {
+    const [off, gone, ended] = [await placeJob(stores), await placeJob(stores), await placeJob(stores)];
+    await jobs.setEnabled(off.id, false, undefined);
+    await jobs.remove(gone.name);
+    await jobs.fire([{ jobId: ended.id, revision: ended.revision, seen: noon, next: undefined, fires: [] }], noon);
+    await execute(url, `update belfry.jobs set next_due_at = now() - interval '1 minute' where next_due_at is not null`);
+    const { due, nextAt } = await jobs.look(10);
+    assert.deepEqual({ due, nextAt }, { due: [], nextAt: undefined });
+  });
+
+  test('sees no more than it was asked for, of each kind', async () => {
+    for (let index = 0; index < 3; index++) {
+      await placeJob(stores, { nextDueAt: ago(1000) });
+      await placeJob(stores, { nextDueAt: null });
+    }
+    const { due } = await jobs.look(2);
+    assert.deepEqual(
+      due.map(({ nextDueAt }) => nextDueAt === null),
+      [true, true, false, false],
+    );
+  });
+
+  test('that follows another within five seconds finds no gap', async () => {
+    assert.equal((await jobs.look(10)).gap, undefined);
+    await execute(url, `update belfry.installation set last_tick_at = last_tick_at - interval '4 seconds'`);
+    assert.equal((await jobs.look(10)).gap, undefined);
+  });
+
+  test('after a silence finds it: from the last look to five seconds ago', async () => {
+    await jobs.look(10);
+    await execute(url, `update belfry.installation set last_tick_at = '2026-01-01T00:00:00Z'`);
+    const { gap, now } = await jobs.look(10);
+    assert.deepEqual(gap, { from: new Date('2026-01-01T00:00:00Z'), to: new Date(now.getTime() - 5000) });
+  });
+
+  test('still knows of a gap when others have looked since, until the next gap', async (t) => {
+    await execute(url, `update belfry.installation set last_tick_at = '2026-01-01T00:00:00Z'`);
+    const { gap } = await jobs.look(10);
+    assert.deepEqual((await openStores(t, url).jobs.look(10)).gap, gap);
+  });
+
+  test('never puts back the mark that somebody looked', async () => {
+    await execute(url, `update belfry.installation set last_tick_at = '2199-01-01T00:00:00Z'`);
+    await jobs.look(10);
+    const [row] = await database.sql`select last_tick_at as at from belfry.installation`;
+    assert.deepEqual(row, { at: new Date('2199-01-01T00:00:00Z') });
+  });
+});

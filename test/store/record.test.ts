@@ -1,0 +1,152 @@
+// Recording what an attempt came to, on a real PostgreSQL: believed only of who holds the run.
+
+import assert from 'node:assert/strict';
+import test, { describe } from 'node:test';
+import type { ClaimedRun } from '../../src/store/runs.ts';
+import { afterAll, claim, failedOnce, openStores, outcome, placeJob, placeNode, queueRuns, runNow, seconds } from '../support/jobs.ts';
+import { execute, testDatabase } from '../support/postgres.ts';
+
+const { url } = await testDatabase(test);
+const stores = openStores(test, url);
+const { runs } = stores;
+const me = await placeNode(stores, 'node a');
+
+async function running(count: number): Promise<ClaimedRun[]> {
+  const job = await placeJob(stores, { overlap: 'allow' });
+  return await claim(stores, await queueRuns(stores, job, count), me);
+}
+
+async function oneRunning(): Promise<ClaimedRun> {
+  const [run] = await running(1);
+  assert.ok(run);
+  return run;
+}
+
+describe('what an attempt came to', () => {
+  test('ends the run: state, reason, result, error, its note, and nobody holds it', async () => {
+    const run = await oneRunning();
+    const told = outcome(run, {
+      state: 'failed',
+      reason: 'timed_out',
+      failed: true,
+      error: 'took too long',
+      result: { out: 'x', n: [1, null] },
+    });
+    assert.equal(await runs.record(told), true);
+    const { state, reason, error, result, attempts, owner, finishedAt, failedCount, node } = await runNow(stores, run.id);
+    assert.deepEqual(
+      { state, reason, error, result, attempts, owner, finishedAt, failedCount, node },
+      {
+        state: 'failed',
+        reason: 'timed_out',
+        error: 'took too long',
+        result: { out: 'x', n: [1, null] },
+        attempts: [told.note],
+        owner: null,
+        finishedAt: told.finishedAt,
+        failedCount: 1,
+        node: `node ${me}`,
+      },
+    );
+  });
+
+  test('is kept of every attempt, and counted where it failed', async () => {
+    const run = await oneRunning();
+    await runs.record(failedOnce(run, afterAll));
+    const [second] = await claim(stores, [run.id], me);
+    assert.ok(second);
+    await runs.record(outcome(second));
+    const { state, failedCount, attempts, error } = await runNow(stores, run.id);
+    assert.deepEqual(
+      { state, failedCount, attempts: attempts.map((note) => note['attempt']), error },
+      { state: 'succeeded', failedCount: 1, attempts: [1, 2], error: null },
+    );
+  });
+
+  test('makes a run ready again that is tried again', async () => {
+    const run = await oneRunning();
+    await runs.record(failedOnce(run, seconds(5000)));
+    const { state, readyAt, finishedAt, owner, error } = await runNow(stores, run.id);
+    assert.deepEqual(
+      { state, readyAt, finishedAt, owner, error },
+      { state: 'retrying', readyAt: seconds(5000), finishedAt: null, owner: null, error: 'exit status 3' },
+    );
+  });
+
+  test('is not believed of who held it before', async () => {
+    const run = await oneRunning();
+    await runs.record(failedOnce(run, afterAll));
+    const [second] = await claim(stores, [run.id], me);
+    assert.equal(await runs.record(outcome(run)), false);
+    assert.equal((await runNow(stores, run.id)).state, 'running');
+    assert.ok(second && (await runs.record(outcome(second))));
+  });
+
+  test('is not believed of a run that is at its end: final is final', async () => {
+    for (const state of ['succeeded', 'failed', 'cancelled'] as const) {
+      const run = await oneRunning();
+      await runs.record(outcome(run, { state }));
+      const before = await runNow(stores, run.id);
+      assert.equal(await runs.record(outcome(run, { state: 'failed', failed: true })), false);
+      assert.equal(await runs.record(failedOnce(run, afterAll)), false);
+      assert.deepEqual(await runNow(stores, run.id), before);
+    }
+  });
+
+  test('told twice at one moment is written once', async () => {
+    const run = await oneRunning();
+    const told = await Promise.all([runs.record(outcome(run)), openStores(test, url).runs.record(outcome(run))]);
+    assert.deepEqual(told.sort(), [false, true]);
+    assert.equal((await runNow(stores, run.id)).attempts.length, 1);
+  });
+
+  test('of many runs at one moment is written in a few statements, each to its own run', async () => {
+    const all = await running(250);
+    const told = await Promise.all(all.map((run) => runs.record(outcome(run, { result: { mine: run.id } }))));
+    assert.ok(told.every(Boolean));
+    const ids = all.map(({ id }) => id).join();
+    const [row] = await execute(
+      url,
+      `select count(distinct xmin::text)::integer as statements, count(*) filter (where (result ->> 'mine')::bigint = id)::integer as own
+         from belfry.runs where id in (${ids})`,
+    );
+    assert.equal(row?.['own'], 250);
+    assert.ok(Number(row['statements']) <= 3, `${String(row['statements'])} statements`);
+  });
+
+  test('is written of those whose run is still theirs, beside others', async () => {
+    const [mine, gone] = await running(2);
+    assert.ok(mine && gone);
+    await runs.record(outcome(gone));
+    assert.deepEqual(await Promise.all([runs.record(outcome(gone)), runs.record(outcome(mine))]), [false, true]);
+  });
+});
+
+describe('what a command wrote', () => {
+  const texts = {
+    'emoji and accents': 'e\u0301 ☃ 👩‍👩‍👧',
+    'quotes, backslashes and braces': `"it's" \\ \\\\ {"a": [1]} $1 \${x} \\u0041`,
+    'line ends and tabs': 'a\r\nb\tc\u2028d\u001b[0m',
+    nothing: '',
+    much: 'x'.repeat(100_000),
+  };
+  for (const [what, text] of Object.entries(texts)) {
+    test(`is kept as it is: ${what}`, async () => {
+      const run = await oneRunning();
+      assert.equal(await runs.record(outcome(run, { result: { out: text }, error: text })), true);
+      const { result, error } = await runNow(stores, run.id);
+      assert.deepEqual({ result, error }, { result: { out: text }, error: text });
+    });
+  }
+
+  for (const [what, text] of Object.entries({ NUL: 'a\u0000b', 'half a character': '\ud83d' })) {
+    test(`and PostgreSQL can't hold (${what}) fails its own run's record, and no other`, async () => {
+      const all = await running(5);
+      const told = await Promise.allSettled(all.map((run, index) => runs.record(outcome(run, index === 2 ? { error: text } : {}))));
+      assert.deepEqual(
+        told.map(({ status }) => status),
+        ['fulfilled', 'fulfilled', 'rejected', 'fulfilled', 'fulfilled'],
+      );
+    });
+  }
+});
