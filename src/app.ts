@@ -125,6 +125,9 @@ async function start(given: Given, stops: Stops): Promise<App> {
   const performing = { clock, log, kinds, me, killGraceMs: config.worker.killGraceMs, beginWork, record: store.runs.record, events };
   const worker = makeWorker({ clock, slots: config.worker.concurrency, me, runs: store.runs, perform: (run, signal) => perform(performing, run, signal), dispatch: dispatchBell });
 
+  // A request that is slow to come to its end keeps nobody from stopping; it needs the database, and so ends before that.
+  let webStopped = Promise.resolve();
+  stops.add(() => webStopped);
   stops.add(() => heartbeat.stop());
   stops.add(() => store.runs.idle());
   heartbeat.start();
@@ -191,7 +194,9 @@ async function start(given: Given, stops: Stops): Promise<App> {
     }),
     config.http,
   );
-  stops.add(web.stop);
+  stops.add(async (atOnce) => {
+    webStopped = web.stop(config.shutdownGraceMs, atOnce);
+  });
   log.info({ address: web.address }, 'start_http_server');
   return { address: web.address, reload, stop: stops.run };
 }

@@ -77,7 +77,11 @@ function traced({ clock, log }: Deps): MiddlewareHandler<DoorEnv> {
   };
 }
 
-export type Listening = { readonly address: string; readonly stop: () => Promise<void> };
+export type Listening = {
+  readonly address: string;
+  /** Takes no more requests at once; waits for those under way, for `graceMs` at most or until `atOnce`, and cuts the rest off. */
+  readonly stop: (graceMs: number, atOnce: AbortSignal) => Promise<void>;
+};
 
 /** Listens; answers the address as a URL. Refusal `unavailable` when the address can't be had. */
 export async function listen(app: Hono<DoorEnv>, http: Config['http']): Promise<Listening> {
@@ -103,11 +107,14 @@ export async function listen(app: Hono<DoorEnv>, http: Config['http']): Promise<
   const host = http.host.includes(':') ? `[${http.host}]` : http.host;
   return {
     address: `http://${host}:${port}`,
-    stop: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeIdleConnections();
-        setTimeout(() => server.closeAllConnections(), http.writeTimeoutMs).unref();
-      }),
+    stop: async (graceMs, atOnce) => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeIdleConnections();
+      const over = AbortSignal.any([atOnce, AbortSignal.timeout(graceMs)]);
+      const cutOff = (): void => server.closeAllConnections();
+      if (over.aborted) cutOff();
+      else over.addEventListener('abort', cutOff, { once: true });
+      await closed;
+    },
   };
 }

@@ -1,60 +1,177 @@
-// A whole Belfry as its users have it: a process of its own, a folder of its own, spoken to over HTTP and signals.
+// A whole Belfry as its users have it: a process of its own, a folder of its own, spoken to over HTTP and by signals.
 
+import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { createServer, type AddressInfo } from 'node:net';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { after } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
-export type LogLine = Record<string, unknown> & { msg: string };
+type Scope = { after(fn: () => Promise<void>): void };
 
-export type Record_ = {
-  id: number;
-  name: string;
-  state: string;
-  reason: string | null;
-  failed_cnt: number;
-  result: string;
-  error?: string;
-  due_time: string;
-  create_time: string;
-  started_time: string | null;
-  finished_time: string | null;
-  trace_id: string;
-  node: string | null;
-  attempts: { attempt: number; outcome: string; started_at: string; finished_at: string; exit_code?: number; error?: string }[];
+type Options = {
+  /** Made by `folder`: whatever is at home in it ends with the test. */
+  readonly cwd: string;
+  /** What its config.toml says; left out: it stays as it is. */
+  readonly config?: string;
+  /** Beside PATH, HOME, JSON logs and any free port. */
+  readonly env?: Record<string, string | undefined>;
 };
+
+export type LogLine = Record<string, unknown> & { readonly msg: string; readonly time: string };
+
+export type Attempt = {
+  readonly attempt: number;
+  readonly node: string;
+  readonly outcome: string;
+  readonly started_at: string;
+  readonly finished_at: string;
+  readonly exit_code?: number;
+  readonly status?: number;
+  readonly error?: string;
+};
+
+/** A run as /listJobRecord tells of it. */
+export type Told = {
+  readonly id: number;
+  readonly name: string;
+  readonly type: string;
+  readonly command: string;
+  readonly result: string;
+  readonly failed_cnt: number;
+  readonly create_time: string;
+  readonly started_time: string | null;
+  readonly finished_time: string | null;
+  readonly state: string;
+  readonly attempts: readonly Attempt[];
+  readonly due_time: string;
+  readonly node: string | null;
+  readonly trace_id: string;
+  readonly reason: string | null;
+  readonly error?: string;
+};
+
+type Envelope<T> = { readonly code: number; readonly message: string; readonly currentTime: number; readonly data: T };
 
 export type Belfry = Awaited<ReturnType<typeof startBelfry>>;
 
-/** A folder that is gone after the test; others may enter it, as the private PostgreSQL's user must. */
-export async function folder(t: { after: (fn: () => Promise<void>) => void }): Promise<string> {
+/** For whatever takes its time on a busy machine: no test waits longer for one thing, none passes by waiting. */
+export const limitMs = 60_000;
+
+/** For what `before` makes and the tests of a suite share; to be called in the function of `describe`. The last made ends first. */
+export function suiteScope(): Scope {
+  const endings: (() => Promise<void>)[] = [];
+  after(async () => {
+    for (let end = endings.pop(); end; end = endings.pop()) await end();
+  });
+  return { after: (end) => void endings.push(end) };
+}
+
+/** A folder that is gone after the test, with every process in it; others may enter it, as the private PostgreSQL's user must. */
+export async function folder(t: Scope): Promise<string> {
   const made = await mkdtemp(join(tmpdir(), 'belfry-test-'));
   await chmod(made, 0o755);
-  t.after(() => rm(made, { recursive: true, force: true }));
+  t.after(async () => {
+    await until(() => {
+      const there = processesOf(made);
+      for (const { pid } of there) kill(pid);
+      return there.length === 0 || undefined;
+    });
+    await rm(made, { recursive: true, force: true });
+  });
   return made;
 }
 
-/** Starts a Belfry in `cwd` with this config.toml and environment; answers when it listens or says that it runs. */
-export async function startBelfry(options: { cwd: string; config?: string; env?: Record<string, string>; killed?: (fn: () => Promise<void>) => void }) {
-  if (options.config !== undefined) await writeFile(join(options.cwd, 'config.toml'), options.config);
+/** Starts a Belfry; answers when it is running. Rejects with its last words when it ends instead. */
+export async function startBelfry(options: Options) {
+  const { child, exited, lines, logged, stderr } = await launch(options);
+  const address = String((await logged((line) => line.msg === 'running'))['address']);
+
+  /** Calls with a JSON body (or none) and answers the parsed JSON. */
+  const call = async <T>(path: string, body?: unknown, method = 'POST'): Promise<T> => {
+    const answer = await fetch(address + path, { method, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+    return (await answer.json()) as T;
+  };
+  const records = async (filter: Record<string, unknown> = {}): Promise<readonly Told[]> =>
+    (await call<Envelope<Told[]>>('/listJobRecord', { size: 100, ...filter })).data;
+
+  return {
+    pid: child.pid ?? 0,
+    address,
+    lines,
+    logged,
+    stderr,
+    call,
+    /** Makes a job; answers its id. */
+    create: async (job: Record<string, unknown>): Promise<number> => {
+      const { code, message, data } = await call<Envelope<{ id: number }>>('/createJob', job);
+      assert.equal(code, 0, message);
+      return data.id;
+    },
+    /** Runs a job now; answers the id of the run. */
+    trigger: async (name: string): Promise<number> => (await call<{ id: number }>(`/v1/jobs/${name}/trigger`)).id,
+    /** Runs, the newest first. */
+    records,
+    /** One run as it is at its end. */
+    finished: (id: number): Promise<Told> =>
+      until(async () => (await records({ cursor: id + 1, size: 1 })).find((run) => run.id === id && run.finished_time !== null)),
+    /** The output of a run. */
+    resultOf: async (id: number): Promise<Record<string, unknown>> =>
+      (await call<Envelope<Record<string, unknown>>>('/getJobRecordResult', { recordId: id })).data,
+    /** Sends a signal and waits for the end. */
+    end: async (signal: NodeJS.Signals) => {
+      child.kill(signal);
+      return await exited;
+    },
+    /** What a terminal does on Ctrl-C: SIGINT for Belfry and everything else in the foreground. */
+    pressCtrlC: (): void => void process.kill(-(child.pid ?? 0), 'SIGINT'),
+    exited,
+  };
+}
+
+/** Starts a Belfry that is expected to refuse; answers how it ended and what it said. */
+export async function startRefused(options: Options): Promise<{ code: number | null; signal: NodeJS.Signals | null; stderr: string }> {
+  const { exited, stderr } = await launch(options);
+  return { ...(await exited), stderr: stderr() };
+}
+
+// Which of them live: they go with this process, also when it is ended from outside.
+const living = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of living) child.kill('SIGKILL');
+});
+process.once('SIGTERM', () => process.exit(143));
+
+async function launch({ cwd, config, env }: Options) {
+  if (config !== undefined) await writeFile(join(cwd, 'config.toml'), config);
   const child = spawn(process.execPath, [main], {
-    cwd: options.cwd,
-    env: { PATH: process.env['PATH'], BELFRY_ADDR: '127.0.0.1:0', BELFRY_LOG_FORMAT: 'json', ...options.env },
+    cwd,
+    env: { PATH: process.env['PATH'], HOME: cwd, BELFRY_ADDR: '127.0.0.1:0', BELFRY_LOG_FORMAT: 'json', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
   });
-  const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
-  const lines: LogLine[] = [];
-  const waiting = new Set<() => void>();
+  living.add(child);
+  // Not `exit`: the last lines may still be on their way then.
+  const exited = once(child, 'close').then(([code, signal]) => {
+    living.delete(child);
+    return { code: code as number | null, signal: signal as NodeJS.Signals | null };
+  });
+
   let stderr = '';
   child.stderr.on('data', (chunk) => (stderr += String(chunk)));
+  const lines: LogLine[] = [];
+  const looking = new Set<() => void>();
   createInterface(child.stdout).on('line', (line) => {
     lines.push(JSON.parse(line) as LogLine);
-    for (const look of waiting) look();
+    for (const look of looking) look();
   });
 
   /** The first log line that is like this, also one that came before; an end of the process is the end of waiting. */
@@ -63,56 +180,80 @@ export async function startBelfry(options: { cwd: string; config?: string; env?:
     const look = (): void => {
       const found = lines.find(isIt);
       if (!found) return;
-      waiting.delete(look);
+      looking.delete(look);
       resolve(found);
     };
-    waiting.add(look);
+    looking.add(look);
     look();
-    void exited.then(([code, signal]) => reject(new Error(`ended with ${code ?? signal} before that was logged; stderr: ${stderr}`)));
+    void exited.then(({ code, signal }) =>
+      reject(new Error(`Belfry ended (${code ?? signal}) before that was logged; it said: ${stderr}`)),
+    );
+    // Whoever waits hears of it; nobody may be waiting any more.
     promise.catch(() => undefined);
     return promise;
   };
-  const started = await logged((line) => line.msg === 'start_http_server' || line.msg === 'running');
-  const address = String(started['address']);
-
-  return {
-    child,
-    address,
-    lines,
-    logged,
-    stderr: () => stderr,
-    /** Calls with a JSON body (or none) and answers the parsed JSON. */
-    call: async <T = { code: number; message: string; data: unknown }>(path: string, body?: unknown, method = 'POST'): Promise<T> => {
-      const answer = await fetch(address + path, { method, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
-      return (await answer.json()) as T;
-    },
-    /** Records newest first. */
-    records: async (filter: Record<string, unknown> = {}): Promise<Record_[]> => {
-      const answer = await fetch(`${address}/listJobRecord`, { method: 'POST', body: JSON.stringify({ size: 100, ...filter }) });
-      return ((await answer.json()) as { data: Record_[] }).data;
-    },
-    /** Sends a signal and answers how it ended. */
-    end: async (signal: NodeJS.Signals): Promise<{ code: number | null; signal: NodeJS.Signals | null }> => {
-      child.kill(signal);
-      const [code, by] = await exited;
-      return { code, signal: by };
-    },
-  };
+  return { child, exited, lines, logged, stderr: () => stderr };
 }
 
-/** Looks until it is so; answers what was found. The test's own timeout is the limit. */
-export async function until<T>(look: () => Promise<T | undefined> | T | undefined): Promise<T> {
+/** Looks until something is found; answers it. */
+export async function until<T>(look: () => Promise<T | undefined> | T | undefined, withinMs = limitMs): Promise<T> {
+  const deadline = performance.now() + withinMs;
   for (;;) {
     const found = await look();
     if (found !== undefined) return found;
-    await new Promise((resolve) => setTimeout(resolve, 25));
+    assert.ok(performance.now() < deadline, `waited ${withinMs} ms in vain until ${look}`);
+    await sleep(25);
   }
 }
 
-/** Ends a process by its own id, if it still runs. */
-export async function endProcess(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exited = once(child, 'exit');
-  child.kill('SIGKILL');
-  await exited;
+export type Process = { readonly pid: number; readonly name: string };
+
+/** The processes of a folder's Belfry, itself included: at home in the folder, or with it for a HOME as all its commands have. */
+export function processesOf(folder: string): Process[] {
+  return livingProcesses((pid) => `${readlinkSync(`/proc/${pid}/cwd`)}/`.startsWith(`${folder}/`) || began(pid, `HOME=${folder}`));
 }
+
+/** The processes of a run, wherever they went: they bear the folder, the run's id and a marker of Belfry. */
+export function processesOfRun(folder: string, id: number): Process[] {
+  return livingProcesses((pid) => began(pid, `HOME=${folder}`, `BELFRY_RUN_ID=${id}`, 'BELFRY_MARKER='));
+}
+
+function livingProcesses(isMeant: (pid: number) => boolean): Process[] {
+  return readdirSync('/proc').flatMap((entry) => {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid)) return [];
+    try {
+      const [, name = '', state = ''] = /\((.*)\) (.)/s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
+      return !'ZX'.includes(state) && isMeant(pid) ? [{ pid, name }] : [];
+    } catch {
+      // Gone in the meantime, or of another user.
+      return [];
+    }
+  });
+}
+
+/** Whether it began with these in its environment: whole variables, or the beginning of one up to its `=`. */
+function began(pid: number, ...variables: string[]): boolean {
+  const environment = `\0${readFileSync(`/proc/${pid}/environ`, 'latin1')}`;
+  return variables.every((variable) => environment.includes(`\0${variable}${variable.endsWith('=') ? '' : '\0'}`));
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // Gone already.
+  }
+}
+
+/** A port of 127.0.0.1 that was free just now. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await new Promise((closed) => server.close(closed));
+  return port;
+}
+
+/** What a Belfry at any free port calls itself. */
+export const defaultName = `${hostname()}:0`;
