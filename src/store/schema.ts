@@ -11,7 +11,7 @@ const moment = (name: string) => timestamp(name, { withTimezone: true, mode: 'da
 /** What the whole installation shares; one row. */
 export const installation = belfry.table('installation', {
   onlyRow: boolean('only_row').notNull().default(true),
-  id: text('id').notNull(),
+  id: text('id').notNull().default(sql`substr(md5(random()::text || clock_timestamp()::text), 1, 12)`),
   lastTickAt: moment('last_tick_at'),
   gapFrom: moment('gap_from'),
   gapTo: moment('gap_to'),

@@ -257,7 +257,7 @@ describe('forgetting', () => {
 
 describe('the record', () => {
   test('is read newest first, page by page or from an id down', async () => {
-    const ids = (await queued(5)).reverse();
+    const ids = (await queued(5)).toReversed();
     const pageOf = async (offset: number, before?: number) => (await records.list({ before }, { limit: 2, offset })).map(({ id }) => id);
     assert.deepEqual(
       [await pageOf(0), await pageOf(2), await pageOf(4), await pageOf(6)],

@@ -18,7 +18,7 @@ export type Stores = {
 
 /** The stores on connections of their own, as each node has them. */
 export function openStores(scope: Scope, url: string): Stores {
-  const database = openDatabase({ url, applicationName: 'belfry test', maxConnections: 4 });
+  const database = openDatabase({ url, applicationName: 'belfry test', maxConnections: 4, plans: 'by_index' });
   scope.after(() => database.close());
   return { database, jobs: jobStore(database), runs: runStore(database), nodes: nodeStore(database), records: recordStore(database) };
 }

@@ -1,0 +1,97 @@
+// The migrations themselves: a database of any age becomes the newest one, with what people have in it.
+
+import assert from 'node:assert/strict';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { describe, type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { migrate } from '../../src/store/database.ts';
+import { definitionsIn } from '../support/catalog.ts';
+import { execute, testDatabase } from '../support/postgres.ts';
+
+const folder = fileURLToPath(new URL('../../migrations', import.meta.url));
+
+type Journal = { readonly entries: readonly { readonly idx: number; readonly when: number; readonly tag: string }[] };
+
+const journal = JSON.parse(await readFile(join(folder, 'meta/_journal.json'), 'utf8')) as Journal;
+const { url: fresh } = await testDatabase(test);
+
+/** The migrations as they were when there were so many. */
+async function firstOf(t: TestContext, count: number): Promise<string> {
+  const copy = await mkdtemp(join(tmpdir(), 'belfry-migrations-'));
+  t.after(() => rm(copy, { recursive: true }));
+  await cp(folder, copy, { recursive: true });
+  await writeFile(join(copy, 'meta/_journal.json'), JSON.stringify({ ...journal, entries: journal.entries.slice(0, count) }));
+  return copy;
+}
+
+// A row of each kind that people have, in the columns that the first migration made: later ones have to make do with them.
+const rows = [
+  `insert into belfry.nodes (name, version, pid, duties, ended_at, end_reason) values ('gone', '0', 1, '{worker}', now(), 'lost')`,
+  `insert into belfry.nodes (name, version, pid, duties) values ('here', '0', 1, '{web,crontab,worker}')`,
+  `insert into belfry.jobs (name, expr, command) values ('by hand', '* * * * *', '{"type": "shell", "command": "true"}')`,
+  `insert into belfry.jobs (name, expr, timezone, command, policy, source, config_id, trace_id, next_due_at)
+   values ('of a file', '* * * * *', 'UTC', '{"type": "shell", "command": "true"}', '{}', 'file', '/config.toml', 'trace', now())`,
+  `insert into belfry.jobs (name, expr, command, deleted_at) values ('deleted', '* * * * *', '{}', now())`,
+  `insert into belfry.runs (job_id, job_name, due_at, state, reason, command, ready_at, owner, queued_at, finished_at, trace_id)
+   select id, name, now() + n * interval '1 second', state, 'reason', '{}', now(), case when state = 'running' then 1 end, now(),
+          case when n > 3 then now() end, 'trace'
+     from belfry.jobs cross join unnest(array['queued', 'running', 'retrying', 'succeeded', 'failed', 'cancelled', 'skipped']) with ordinality as s(state, n)
+    where deleted_at is null`,
+];
+
+async function counts(url: string): Promise<Record<string, unknown>[]> {
+  return await execute(
+    url,
+    `select (select count(*) from belfry.nodes) as nodes, (select count(*) from belfry.jobs) as jobs, (select count(*) from belfry.runs) as runs,
+            (select count(*) from belfry.installation) as installations`,
+  );
+}
+
+async function namesIn(url: string): Promise<Record<string, unknown>[]> {
+  return await execute(url, `select j.name, r.state, r.due_at from belfry.jobs j join belfry.runs r on r.job_id = j.id order by r.id`);
+}
+
+describe('the migrations', { timeout: 120_000 }, () => {
+  test('are all in the journal, in the order of their numbers and of their moments', async () => {
+    const files = (await readdir(folder)).filter((name) => name.endsWith('.sql')).sort();
+    assert.deepEqual(
+      files,
+      journal.entries.map(({ tag }) => `${tag}.sql`),
+    );
+    assert.deepEqual(
+      journal.entries.map(({ idx }) => idx),
+      files.map((_, index) => index),
+    );
+    for (const [index, { tag }] of journal.entries.entries()) assert.match(tag, new RegExp(`^${String(index + 1).padStart(4, '0')}_`));
+    const moments = journal.entries.map(({ when }) => when);
+    assert.deepEqual(
+      moments,
+      [...new Set(moments)].sort((a, b) => a - b),
+    );
+  });
+
+  for (const [index, { tag }] of journal.entries.entries()) {
+    test(`bring a database from ${tag} to the newest, and all its rows with it`, async (t) => {
+      const { url } = await testDatabase(t, 'empty');
+      await migrate({ url, folder: await firstOf(t, index + 1) });
+      for (const row of rows) await execute(url, row);
+      const [had, named] = [await counts(url), await namesIn(url)];
+      assert.deepEqual(await migrate({ url, folder }), { applied: journal.entries.length - index - 1 });
+      assert.deepEqual(await definitionsIn(url), await definitionsIn(fresh));
+      assert.deepEqual([await counts(url), await namesIn(url)], [had, named]);
+    });
+  }
+
+  test('bring a database through every age, one by one, with rows from each', async (t) => {
+    const { url } = await testDatabase(t, 'empty');
+    for (const index of journal.entries.keys()) {
+      assert.deepEqual(await migrate({ url, folder: await firstOf(t, index + 1) }), { applied: 1 });
+      // Their names are taken again.
+      await execute(url, `update belfry.jobs set deleted_at = now() where deleted_at is null`);
+      for (const row of rows) await execute(url, row);
+    }
+    assert.deepEqual(await definitionsIn(url), await definitionsIn(fresh));
+  });
+});

@@ -1,0 +1,191 @@
+// The tables: as the migrations make them, as drizzle sees them, and as they grow.
+
+import assert from 'node:assert/strict';
+import test, { before, describe } from 'node:test';
+import { getTableConfig, PgTable } from 'drizzle-orm/pg-core';
+import { Client } from 'pg';
+import { openDatabase } from '../../src/store/database.ts';
+import { jobStore } from '../../src/store/jobs.ts';
+import { recordStore } from '../../src/store/records.ts';
+import { runStore } from '../../src/store/runs.ts';
+import * as schema from '../../src/store/schema.ts';
+import { columnsOf, namesOf, type Column } from '../support/catalog.ts';
+import { noon, outcome, seconds } from '../support/jobs.ts';
+import { execute, testDatabase } from '../support/postgres.ts';
+
+const { url } = await testDatabase(test);
+
+describe('the schema', () => {
+  const drizzled = Object.values(schema)
+    .filter((each) => each instanceof PgTable)
+    .map((table) => getTableConfig(table))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+
+  for (const { name: table, columns } of drizzled) {
+    test(`of drizzle and of the migrations agree on ${table}`, async () => {
+      const seen = columns.map((column): Column => ({
+        table,
+        name: column.name,
+        type: column.getSQLType(),
+        notNull: column.notNull,
+        hasDefault: column.hasDefault || column.generatedIdentity !== undefined,
+      }));
+      assert.deepEqual(
+        seen,
+        (await columnsOf(url)).filter((each) => each.table === table),
+      );
+    });
+  }
+
+  test('has no table that drizzle does not see', async () => {
+    const tables = new Set((await columnsOf(url)).map(({ table }) => table));
+    assert.deepEqual(
+      [...tables],
+      drizzled.map(({ name }) => name),
+    );
+  });
+
+  test('names every constraint and index for what it promises or serves', async () => {
+    // PostgreSQL's own way of naming what nobody named.
+    const unnamed = (await namesOf(url)).filter((name) => /_(pkey|key|fkey|check|excl|idx)\d*$/.test(name));
+    assert.deepEqual(unnamed, []);
+  });
+
+  test('lets a job be deleted for good only when it has no runs', async () => {
+    await execute(url, `insert into belfry.jobs (name, expr, command) values ('kept', '* * * * *', '{}')`);
+    await execute(
+      url,
+      `insert into belfry.runs (job_id, job_name, due_at, command, ready_at, queued_at, trace_id)
+       select id, name, now(), '{}', now(), now(), '' from belfry.jobs where name = 'kept'`,
+    );
+    await assert.rejects(execute(url, `delete from belfry.jobs where name = 'kept'`), { constraint: 'runs_job' });
+    await execute(url, `delete from belfry.runs; delete from belfry.jobs`);
+  });
+});
+
+describe('over fifty thousand runs', { timeout: 120_000 }, () => {
+  // As app.ts has them, but one connection each, so that it can be told what its statements read.
+  const working = openDatabase({ url, applicationName: 'belfry test', maxConnections: 1, plans: 'by_index' });
+  const asked = openDatabase({ url, applicationName: 'belfry test', maxConnections: 1 });
+  test.after(() => Promise.all([working.close(), asked.close()]));
+  const runs = runStore(working);
+  const jobs = jobStore(working);
+  const records = recordStore(asked);
+  const page = { limit: 50, offset: 0 };
+  const now = seconds(100);
+
+  // 500 jobs with 100 runs each, as days of work leave them: the last run of each is not at its end.
+  before(async () => {
+    await execute(
+      url,
+      `insert into belfry.jobs (name, expr, timezone, command, policy, overlap, trace_id, next_due_at)
+       select 'job ' || n, '* * * * *', 'UTC', '{"type": "noop"}', '{}', (array['skip', 'wait', 'allow', 'replace'])[n % 4 + 1], '', '2100-01-01T12:00:00Z'
+         from generate_series(1, 500) as n`,
+    );
+    await execute(
+      url,
+      `insert into belfry.runs (job_id, job_name, due_at, state, reason, command, overlap, ready_at, catchup, blocked, owner, epoch, attempt, cancel_at, queued_at, finished_at, trace_id)
+       select j.id, j.name, due.at, made.state, case when made.state = 'skipped' then 'overlap' end, j.command, j.overlap, due.at, n % 20 = 0,
+              n = 100 and j.overlap = 'wait', case when made.state = 'running' then 1 end, 1, 1, case when n = 100 and j.overlap = 'replace' then due.at end,
+              due.at, case when made.state not in ('queued', 'running', 'retrying') then due.at end, ''
+         from generate_series(1, 100) as n cross join belfry.jobs j
+         cross join lateral (select '2100-01-01T12:00:00Z'::timestamptz - (101 - n) * interval '1 minute' as at) as due
+         cross join lateral (select case when n = 100 then (array['running', 'queued', 'retrying', 'queued', 'queued'])[j.id % 5 + 1]
+                                         when (n + j.id) % 50 = 0 then 'failed' when (n + j.id) % 50 = 1 then 'skipped' else 'succeeded' end as state) as made
+        order by n, j.id`,
+    );
+    await execute(url, 'vacuum analyze belfry.runs, belfry.jobs');
+  });
+
+  /** How many rows of runs were read in passing through the whole table, and how many by an index, while `work` was done. */
+  async function readsOf(work: () => Promise<unknown>): Promise<{ wholeTable: number; byIndex: number }> {
+    const client = new Client(url);
+    await client.connect();
+    const counted = async (): Promise<{ whole: number; index: number }> => {
+      for (const { sql } of [working, asked]) await sql`select pg_stat_force_next_flush()`;
+      const { rows } = await client.query<{ whole: string; index: string }>(
+        `select pg_stat_clear_snapshot(), seq_tup_read as whole, idx_tup_fetch as index from pg_stat_user_tables where relid = 'belfry.runs'::regclass`,
+      );
+      return { whole: Number(rows[0]?.whole), index: Number(rows[0]?.index) };
+    };
+    try {
+      const first = await counted();
+      await work();
+      const second = await counted();
+      return { wholeTable: second.whole - first.whole, byIndex: second.index - first.index };
+    } finally {
+      await client.end();
+    }
+  }
+
+  test('a pass through the whole table is noticed', async () => {
+    const { wholeTable } = await readsOf(() => working.sql`select count(*) from belfry.runs where error is not null`);
+    assert.equal(wholeTable, 50_000);
+  });
+
+  const claimable = async (): Promise<number[]> => {
+    const rows = await execute(url, `select id from belfry.runs where state = 'queued' and not blocked order by id limit 40`);
+    return rows.map(({ id }) => Number(id));
+  };
+  const held = async () => (await runs.heldBy(1)).slice(0, 40);
+
+  // What is read may grow with what is asked for or is not at its end, never with what lies there.
+  const steps: [string, number, () => Promise<() => Promise<unknown>>][] = [
+    ['marking what is sent', 500, async () => () => runs.markSent(now, 100)],
+    ['giving back what was sent', 500, async () => claimable().then((ids) => () => runs.unmarkSent(ids))],
+    ['asking when the next run is ready', 500, async () => () => runs.nextReadyAt(seconds(-3600))],
+    ['claiming', 1000, async () => claimable().then((ids) => () => runs.claim({ ids, owner: 1, node: 'a', now }))],
+    ['recording', 1000, async () => held().then((all) => () => Promise.all(all.map((run) => runs.record(outcome(run)))))],
+    ['asking what a node holds', 1000, async () => () => runs.heldBy(1)],
+    ['asking what shall be stopped', 1000, async () => () => runs.toCancel(1)],
+    ['cancelling what has not begun', 1000, async () => () => runs.cancelWaiting(now)],
+    ['freeing what waits for nothing', 2000, async () => () => runs.unblock()],
+    [
+      'making a run by hand',
+      100,
+      async () => async () => {
+        const job = await jobs.byName('job 8');
+        await runs.insert({ jobId: job?.id ?? 0, cause: 'manual', dueAt: now, traceId: '', evenIfBusy: false });
+      },
+    ],
+    [
+      'firing',
+      2000,
+      async () => {
+        const due = await Promise.all(Array.from({ length: 100 }, (_, index) => jobs.byName(`job ${index + 1}`)));
+        const moves = due.flatMap((job) =>
+          job
+            ? [
+                {
+                  jobId: job.id,
+                  revision: job.revision,
+                  seen: noon,
+                  next: seconds(60),
+                  fires: [{ dueAt: noon, dueCount: 1, catchup: false }],
+                },
+              ]
+            : [],
+        );
+        return () => jobs.fire(moves, now);
+      },
+    ],
+    ['forgetting', 2500, async () => () => runs.forget(seconds(-3600), 1000)],
+    ['reading the last', 100, async () => () => records.list({}, page)],
+    ['reading the last of a job', 500, async () => () => records.list({ name: 'job 7' }, page)],
+    ['reading what failed', 500, async () => () => records.list({ state: 'failed' }, page)],
+    ['reading what a job failed', 500, async () => () => records.list({ name: 'job 7', state: 'failed' }, page)],
+    ['reading what is running', 1000, async () => () => records.list({ state: 'running' }, page)],
+    ['reading an hour', 10_000, async () => () => records.list({ from: seconds(-3600), to: noon }, page)],
+    ['reading on from an id', 100, async () => () => records.list({ before: 40_000 }, page)],
+    ['reading one', 10, async () => () => records.byId(40_000)],
+  ];
+  for (const [what, most, prepare] of steps) {
+    test(`${what} looks up what it needs`, async (t) => {
+      const work = await prepare();
+      const { wholeTable, byIndex } = await readsOf(work);
+      t.diagnostic(`${byIndex} rows read`);
+      assert.equal(wholeTable, 0, `${wholeTable} rows were passed through`);
+      assert.ok(byIndex <= most, `${byIndex} rows were read, at most ${most} are needed`);
+    });
+  }
+});
