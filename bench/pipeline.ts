@@ -106,8 +106,8 @@ async function belfry({ databaseUrl, redisUrl }: Servers): Promise<number> {
     // Jobs as /createJob writes them, all due at one moment two seconds from now and then not for a year.
     const { rows } = await client.query<{ due: Date }>(
       `with due as (select date_trunc('second', now()) + interval '2 seconds' as at), made as (
-         insert into belfry.jobs (name, expr, command, policy, source, trace_id, next_due_at)
-         select 'bench ' || due.at || ' ' || n, '0 0 1 1 *', '{"type": "noop"}',
+         insert into belfry.jobs (name, expr, timezone, command, policy, source, trace_id, next_due_at)
+         select 'bench ' || due.at || ' ' || n, '0 0 1 1 *', 'UTC', '{"type": "noop"}',
                 '{"retry": {"maxAttempts": 1, "delayMs": 1000, "maxDelayMs": 1000, "factor": 1, "jitter": 0}, "timeoutMs": 1000, "onLost": "fail", "log": true}',
                 'api', md5(n::text), due.at
            from due, generate_series(1, $1::integer) as n)

@@ -76,9 +76,13 @@ async function start(given: Given, stops: Stops): Promise<App> {
   const databaseUrl = config.database.url ?? (await startPrivateDatabase(given, stops));
   await awaitDatabase({ url: databaseUrl, withinMs: 30_000, signal });
   await migrate({ url: databaseUrl, folder: migrationsFolder });
-  const database = openDatabase({ url: databaseUrl, maxConnections: config.database.maxConnections, applicationName: `belfry ${config.nodeName}`, onError });
+  const connections = { url: databaseUrl, applicationName: `belfry ${config.nodeName}`, onError };
+  const database = openDatabase({ ...connections, maxConnections: config.database.maxConnections, plans: 'by_index' });
   stops.add(() => database.close());
-  const store = { jobs: jobStore(database), runs: runStore(database), nodes: nodeStore(database), records: recordStore(database) };
+  // What people ask for has connections of its own, so that it neither waits for the work nor holds it up.
+  const asked = openDatabase({ ...connections, maxConnections: readers });
+  stops.add(() => asked.close());
+  const store = { jobs: jobStore(database), runs: runStore(database), nodes: nodeStore(database), records: recordStore(asked) };
 
   const name = await database.holdLock(`node ${config.nodeName}`, () => log.error({ node: config.nodeName }, 'node_name_lost'));
   if (!name) {
@@ -211,6 +215,9 @@ export function builtInExecutors(config: Config): BuiltIn[] {
     httpExecutor({ responseLimitBytes: http.responseLimitBytes, keptBodyBytes: outputLimitBytes, allowAddress: () => true, userAgent: 'Belfry' }),
   ];
 }
+
+// Connections for reading records, beside those of the work.
+const readers = 3;
 
 const migrationsFolder = new URL('../migrations', import.meta.url).pathname;
 

@@ -2,7 +2,7 @@
 
 import type { Bell, Clock, Loop } from '../clock.ts';
 import { every } from '../clock.ts';
-import type { DueLook, Fired, Fire, JobRow, Move } from '../store/jobs.ts';
+import type { DueLook, Fired, JobRow, Move } from '../store/jobs.ts';
 import { Refusal } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
 import { expand } from './due.ts';
@@ -13,7 +13,7 @@ type Deps = {
   readonly log: Log;
   readonly jobs: {
     readonly look: (limit: number) => Promise<DueLook>;
-    readonly fire: (moves: readonly Move[], fires: readonly Fire[], now: Date) => Promise<readonly Fired[]>;
+    readonly fire: (moves: readonly Move[], now: Date) => Promise<readonly Fired[]>;
   };
   /** Works out a row that was written by hand; a bad one is switched off with its fault on it. */
   readonly workOut: (job: JobRow, now: Date) => Promise<void>;
@@ -43,10 +43,12 @@ export async function tick(deps: Deps): Promise<number> {
   const [known, unknown] = partition(look.due, isWorkedOut);
   for (const job of unknown) await deps.workOut(job, look.now);
   const moves: Move[] = [];
-  const fires: Fire[] = [];
-  for (const job of known) await expandInto(deps, job, look, moves, fires);
+  for (const job of known) {
+    const move = await moveOf(deps, job, look);
+    if (move) moves.push(move);
+  }
   if (moves.length > 0) {
-    const fired = await deps.jobs.fire(moves, fires, look.now);
+    const fired = await deps.jobs.fire(moves, look.now);
     if (fired.some((run) => run.state === 'queued')) deps.dispatch.ring();
     for (const run of fired) tell(deps.log, run);
   }
@@ -54,18 +56,17 @@ export async function tick(deps: Deps): Promise<number> {
   return sleepUntil(earliest(look.nextAt, moves), look.now);
 }
 
-async function expandInto(deps: Deps, job: WorkedOut, look: DueLook, moves: Move[], fires: Fire[]): Promise<void> {
+async function moveOf(deps: Deps, job: WorkedOut, look: DueLook): Promise<Move | undefined> {
   let schedule: Schedule;
   try {
     schedule = deps.scheduleOf(job);
   } catch (fault) {
     if (!(fault instanceof Refusal)) throw fault;
     await deps.disableFaulty(job, fault.message);
-    return;
+    return undefined;
   }
-  const { fires: due, next } = expand(dueJob(job), schedule, look.now, look.gap);
-  moves.push({ jobId: job.id, revision: job.revision, seen: job.nextDueAt, next });
-  for (const each of due) fires.push({ jobId: job.id, ...each });
+  const { fires, next } = expand(dueJob(job), schedule, look.now, look.gap);
+  return { jobId: job.id, revision: job.revision, seen: job.nextDueAt, next, fires };
 }
 
 type WorkedOut = JobRow & { nextDueAt: Date; timezone: string };

@@ -51,7 +51,7 @@ export function shellExecutor(options: {
     return { out: capture(await nextPipe(), limit), stderr: capture(await nextPipe(), limit) };
   }
 
-  return { type: 'shell', defaults: { maxAttempts: 1, timeoutMs: 3_600_000 }, parse: parseShellCommand, execute };
+  return { type: 'shell', defaults: { maxAttempts: 3, timeoutMs: 3_600_000 }, parse: parseShellCommand, execute };
 }
 
 type Output = { readonly out: Capture; readonly stderr: Capture };

@@ -4,13 +4,33 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, DatabaseError, types, type ClientConfig } from 'pg';
 
 /** Where to connect and as whom. `statementTimeoutMs` ends a statement on the server; without it one may take for ever. */
-export type Address = { readonly url: string; readonly applicationName: string; readonly statementTimeoutMs?: number | undefined };
+export type Address = {
+  readonly url: string;
+  readonly applicationName: string;
+  readonly statementTimeoutMs?: number | undefined;
+  readonly plans?: Plans | undefined;
+};
+
+/**
+ * How statements are planned. `by_index`: once, as nested loops over indexes, which is what the statements of the work are
+ * written for; a burst fills tables long before statistics know, and the planner's guesses then cost tens of times more.
+ * `by_statistics`: as PostgreSQL does by itself, for what people ask.
+ */
+export type Plans = 'by_index' | 'by_statistics';
+
+const byIndex = {
+  plan_cache_mode: 'force_generic_plan',
+  enable_hashjoin: 'off',
+  enable_mergejoin: 'off',
+  enable_bitmapscan: 'off',
+  enable_seqscan: 'off',
+};
 
 /**
  * The driver's settings. What a session must have goes with the first message of its connection and comes after the `options`
  * of the URL, which BullMQ uses as it is: ours would send its tables into our schema there.
  */
-export function connectionTo({ url, applicationName, statementTimeoutMs = 0 }: Address): ClientConfig {
+export function connectionTo({ url, applicationName, statementTimeoutMs = 0, plans = 'by_statistics' }: Address): ClientConfig {
   const wanted = {
     search_path: 'belfry',
     statement_timeout: statementTimeoutMs,
@@ -21,6 +41,7 @@ export function connectionTo({ url, applicationName, statementTimeoutMs = 0 }: A
     tcp_keepalives_idle: 30,
     tcp_keepalives_interval: 10,
     tcp_keepalives_count: 3,
+    ...(plans === 'by_index' ? byIndex : {}),
   };
   const theirs = new URLSearchParams(url.split('?')[1]).get('options') ?? '';
   const options = [encodeURIComponent(theirs), ...Object.entries(wanted).map(([name, value]) => `-c%20${name}=${value}`)].join('%20');

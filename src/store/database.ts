@@ -6,7 +6,7 @@
 
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres';
 import { DatabaseError, Pool, type Client, type ClientConfig, type PoolClient, type QueryConfig, type QueryResult } from 'pg';
-import { connectionTo, endsConnection, openSession, within } from './connection.ts';
+import { connectionTo, endsConnection, openSession, within, type Plans } from './connection.ts';
 import { makeListener, type Listener } from './listen.ts';
 import { makeSql, type Sql } from './sql.ts';
 
@@ -38,6 +38,7 @@ type Options = {
   readonly maxConnections?: number;
   /** How the connections are called in pg_stat_activity. */
   readonly applicationName: string;
+  readonly plans?: Plans;
   /** A statement that takes longer (30 000) rejects, waiting for a connection included, and its connection is thrown away. */
   readonly queryTimeoutMs?: number;
   /** Told of connections that were lost while nobody waited for them. */
@@ -51,11 +52,12 @@ export function openDatabase({
   url,
   maxConnections = 10,
   applicationName,
+  plans,
   queryTimeoutMs = 30_000,
   onError = () => {},
 }: Options): Database {
   // Our own deadline comes first, as a silent server keeps none. The server's ends what we have given up.
-  const settings = connectionTo({ url, applicationName, statementTimeoutMs: queryTimeoutMs + 1000 });
+  const settings = connectionTo({ url, applicationName, plans, statementTimeoutMs: queryTimeoutMs + 1000 });
   const lasting = connectionTo({ url, applicationName });
   const pool = new Pool({ ...settings, max: maxConnections, connectionTimeoutMillis: Math.min(queryTimeoutMs, 10_000) });
   pool.on('error', onError);

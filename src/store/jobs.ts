@@ -29,12 +29,17 @@ export type DueLook = {
   readonly nextAt: Date | undefined;
 };
 
-/** A job's cursor moved from where it was seen. `next` undefined: it is never due again. */
-export type Move = { readonly jobId: number; readonly revision: number; readonly seen: Date; readonly next: Date | undefined };
+/** A job's cursor moved from where it was seen, and what fires on the way. `next` undefined: it is never due again. */
+export type Move = {
+  readonly jobId: number;
+  readonly revision: number;
+  readonly seen: Date;
+  readonly next: Date | undefined;
+  readonly fires: readonly Fire[];
+};
 
 /** A due time to be written down as a run; with a reason it is one that is not run. */
 export type Fire = {
-  readonly jobId: number;
   readonly dueAt: Date;
   readonly lastDueAt?: Date | undefined;
   readonly dueCount: number;
@@ -184,29 +189,27 @@ export function jobStore({ sql, orm }: Database) {
    * The tick itself: moves the cursors that are still where they were seen and writes the runs of those that moved, in one
    * statement. Of several nodes that try, one wins each job; a due time has one run, whatever happens.
    */
-  async function fire(moves: readonly Move[], fires: readonly Fire[], now: Date): Promise<Fired[]> {
+  async function fire(moves: readonly Move[], now: Date): Promise<Fired[]> {
     return await sql<Fired[]>`
       with move as (
           select * from jsonb_to_recordset(${JSON.stringify(moves)}::text::jsonb)
-              as m("jobId" bigint, "revision" integer, "seen" timestamptz, "next" timestamptz)
-      ), due as (
-          select * from jsonb_to_recordset(${JSON.stringify(fires)}::text::jsonb)
-              as f("jobId" bigint, "dueAt" timestamptz, "lastDueAt" timestamptz, "dueCount" integer, "reason" text,
-                   "catchup" boolean, "overlap" text)
+              as m("jobId" bigint, "revision" integer, "seen" timestamptz, "next" timestamptz, "fires" jsonb)
+           order by "jobId"
       ), locked as (
-          select j.id, move."next"
-            from belfry.jobs j join move on move."jobId" = j.id
-           where j.id = any (${moves.map((move) => move.jobId)}::bigint[])
-             and j.revision = move."revision" and date_trunc('milliseconds', j.next_due_at) = move."seen"
-             and j.enabled and j.deleted_at is null
-           order by j.id
-             for no key update of j
+          select job.id, move."next", move."fires"
+            from move
+            cross join lateral (
+                select j.id from belfry.jobs j
+                 where j.id = move."jobId" and j.revision = move."revision"
+                   and date_trunc('milliseconds', j.next_due_at) = move."seen" and j.enabled and j.deleted_at is null
+                   for no key update
+            ) as job
       ), moved as (
           update belfry.jobs j
              set next_due_at = locked."next", ended_at = case when locked."next" is null then ${now}::timestamptz end
             from locked
            where j.id = locked.id
-          returning j.id, j.name, j.command, j.policy, j.overlap, j.trace_id
+          returning j.id, j.name, j.command, j.policy, j.overlap, j.trace_id, locked."fires"
       ), replaced as (
           update belfry.runs r
              set cancel_at = ${now}
@@ -219,7 +222,9 @@ export function jobStore({ sql, orm }: Database) {
              case when told.reason is null then 'queued' else 'skipped' end, told.reason,
              moved.command, moved.policy, coalesce(due."overlap", moved.overlap),
              due."dueAt", due."catchup", ${now}, case when told.reason is null then null else ${now}::timestamptz end, moved.trace_id
-        from moved join due on due."jobId" = moved.id
+        from moved
+        cross join jsonb_to_recordset(moved."fires")
+                as due("dueAt" timestamptz, "lastDueAt" timestamptz, "dueCount" integer, "reason" text, "catchup" boolean, "overlap" text)
         cross join lateral (
             select case coalesce(due."overlap", moved.overlap) when 'skip' then 1 when 'wait' then 2 when 'wait_all' then 1000 end as most
         ) as held

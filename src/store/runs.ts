@@ -96,7 +96,7 @@ export function runStore({ sql }: Database) {
         )
         update belfry.runs r set sent_at = ${now}, sends = r.sends + 1
           from due
-         where r.id = any (array(select id from due)) and r.id = due.id
+         where r.id = due.id
            and r.state in ('queued', 'retrying') and r.sent_at is not distinct from due.sent_at
         returning r.id`;
       return rows.map((row) => row.id).sort((a, b) => a - b);
@@ -211,7 +211,7 @@ export function runStore({ sql }: Database) {
                  finished_at = told."finishedAt", failed_count = r.failed_count + told."failed"::integer,
                  attempts = r.attempts || told."note", result = told."result", error = told."error", owner = null
             from told
-           where r.id = any (${written.map((each) => each.id)}::bigint[]) and r.id = told."id" and r.epoch = told."epoch" and r.state = 'running'
+           where r.id = told."id" and r.epoch = told."epoch" and r.state = 'running'
           returning r.id, r.job_id, r.overlap, r.finished_at
       ), readied as (
           update belfry.runs b set blocked = false
