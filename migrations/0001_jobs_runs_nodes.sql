@@ -134,7 +134,9 @@ create trigger jobs_wake_tickers
     on belfry.jobs for each statement execute function belfry.jobs_changed();
 --> statement-breakpoint
 
--- One row a due time or a trigger, from queued to its end; also when we decide not to run it (skipped, with its reason).
+-- One row a due time or a trigger; also when we decide not to run it (skipped, with its reason). It is written when the run is
+-- made and when an attempt has ended, no more: what changes on the way stands in belfry.unfinished. No foreign key to jobs: every
+-- row is made from its job's, jobs are never deleted but marked, and the check cost an eighth of a tick.
 create table belfry.runs (
     id           bigint      generated always as identity,
     job_id       bigint      not null,
@@ -147,30 +149,18 @@ create table belfry.runs (
     last_due_at  timestamptz,
     due_count    integer     not null default 1,
 
-    state        text        not null default 'queued',
+    -- Its final state; empty as long as it has a row in belfry.unfinished.
+    state        text,
     reason       text,
 
     -- What shall be done, as it was when it became due: an edit never changes what is queued.
     command      jsonb       not null,
     policy       jsonb       not null default '{}',
     overlap      text        not null default 'skip',
-
-    -- On its way: ready from when, held back by another run, given to the queue when and how often.
-    ready_at     timestamptz not null,
     catchup      boolean     not null default false,
-    blocked      boolean     not null default false,
-    sent_at      timestamptz,
-    sends        integer     not null default 0,
-
-    -- Who holds it. epoch grows with every claim: what an older holder still says is not believed.
-    owner        bigint,
-    node         text,
-    epoch        integer     not null default 0,
-    attempt      integer     not null default 0,
-    begun_at     timestamptz,
-    cancel_at    timestamptz,
 
     -- What became of it.
+    node         text,
     failed_count integer     not null default 0,
     attempts     jsonb       not null default '[]',
     result       json,
@@ -181,31 +171,17 @@ create table belfry.runs (
     rerun_of     bigint,
     trace_id     text        not null,
 
-    constraint runs_pk               primary key (id),
-    constraint runs_job              foreign key (job_id)   references belfry.jobs (id) on delete restrict,
-    constraint runs_cause            check (cause in ('schedule', 'manual', 'rerun', 'backfill', 'after')),
-    constraint runs_state            check (state in ('queued', 'running', 'retrying', 'succeeded', 'failed', 'cancelled', 'skipped')),
-    constraint runs_final_is_ended   check ((finished_at is not null) = (state in ('succeeded', 'failed', 'cancelled', 'skipped'))),
-    constraint runs_running_is_held  check ((owner is not null) = (state = 'running')),
-    constraint runs_skip_is_told     check (state <> 'skipped' or reason is not null)
+    constraint runs_pk             primary key (id),
+    constraint runs_cause          check (cause in ('schedule', 'manual', 'rerun', 'backfill', 'after')),
+    constraint runs_final_state    check (state in ('succeeded', 'failed', 'cancelled', 'skipped')),
+    constraint runs_final_is_ended check ((finished_at is null) = (state is null)),
+    constraint runs_skip_is_told   check (state <> 'skipped' or reason is not null)
 )
--- Room on each page, so that being sent touches no index; and rows change often, so they are tidied often.
-with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+-- Room on each page for the row as it is at its end.
+with (fillfactor = 60);
 --> statement-breakpoint
 -- A due time fires once, whoever ticks.
 create unique index runs_due_once on belfry.runs (job_id, due_at, target) where cause = 'schedule';
---> statement-breakpoint
--- Serves dispatch: what is ready, live before catch-up, oldest first.
-create index runs_ready on belfry.runs (catchup, ready_at, id) where state in ('queued', 'retrying') and not blocked;
---> statement-breakpoint
--- Serves overlap: whether a job has a run that is not at its end.
-create index runs_unfinished on belfry.runs (job_id) where state in ('queued', 'running', 'retrying');
---> statement-breakpoint
--- Serves what waits for another run of its job.
-create index runs_blocked on belfry.runs (job_id, id) where blocked and state in ('queued', 'retrying');
---> statement-breakpoint
--- Serves the search for what shall be cancelled and has not been.
-create index runs_to_cancel on belfry.runs (id) where cancel_at is not null and state in ('queued', 'running', 'retrying');
 --> statement-breakpoint
 -- Serves the record of one job, newest first.
 create index runs_of_job on belfry.runs (job_name, id);
@@ -217,42 +193,110 @@ create index runs_not_well on belfry.runs (state, id) where state in ('failed', 
 create index runs_by_time on belfry.runs using brin (queued_at);
 --> statement-breakpoint
 
+-- One narrow row a run that is not at its end: where it is on its way and who holds it. It is made with the run and goes in the
+-- statement that writes the run's final state.
+create table belfry.unfinished (
+    run_id     bigint      not null,
+    job_id     bigint      not null,
+    state      text        not null default 'queued',
+    overlap    text        not null,
+
+    -- Ready from when, after what is live, held back by another run, given to the queue when and how often.
+    ready_at   timestamptz not null,
+    catchup    boolean     not null default false,
+    blocked    boolean     not null default false,
+    sent_at    timestamptz,
+    sends      integer     not null default 0,
+
+    -- Who holds it. epoch grows with every claim: what an older holder still says is not believed.
+    owner      bigint,
+    node       text,
+    epoch      integer     not null default 0,
+    attempt    integer     not null default 0,
+    started_at timestamptz,
+    begun_at   timestamptz,
+    cancel_at  timestamptz,
+
+    constraint unfinished_pk              primary key (run_id),
+    constraint unfinished_state           check (state in ('queued', 'running', 'retrying')),
+    constraint unfinished_running_is_held check ((owner is not null) = (state = 'running'))
+)
+-- Room on each page, so that being sent touches no index; all rows change and go, so they are tidied often.
+with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+--> statement-breakpoint
+-- Serves dispatch: what is ready, live before catch-up, oldest first.
+create index unfinished_ready on belfry.unfinished (catchup, ready_at, run_id) where state in ('queued', 'retrying') and not blocked;
+--> statement-breakpoint
+-- Serves overlap: whether a job has a run that is not at its end.
+create index unfinished_of_job on belfry.unfinished (job_id);
+--> statement-breakpoint
+-- Serves what waits for another run of its job.
+create index unfinished_blocked on belfry.unfinished (job_id, run_id) where blocked;
+--> statement-breakpoint
+-- Serves the search for what shall be cancelled and has not been.
+create index unfinished_to_cancel on belfry.unfinished (run_id) where cancel_at is not null;
+--> statement-breakpoint
+
+-- Runs as people see them, wherever they are.
+create view belfry.records as
+    select r.id, r.job_id, r.job_name, r.cause, r.target, r.due_at, r.last_due_at, r.due_count,
+           coalesce(r.state, u.state) as state, r.reason, r.command, r.policy, r.catchup,
+           coalesce(u.node, r.node) as node, coalesce(u.attempt, jsonb_array_length(r.attempts)) as attempt,
+           r.failed_count, r.attempts, r.result, r.error, r.queued_at, coalesce(r.started_at, u.started_at) as started_at,
+           r.finished_at, r.rerun_of, r.trace_id, u.ready_at
+      from belfry.runs r left join belfry.unfinished u on u.run_id = r.id;
+--> statement-breakpoint
+
 -- Claims what is wanted and may run now; what another run of its job holds back is skipped or waits, as its overlap says.
 -- Two statements, and so two snapshots: the first locks the jobs that mind, so that the second sees what others claimed.
 create function belfry.claim_runs(wanted bigint[], claimant bigint, claimant_name text, at timestamptz)
-returns setof belfry.runs language plpgsql as $$
+returns table (id bigint, job_id bigint, job_name text, cause text, due_at timestamptz, command jsonb, policy jsonb,
+               epoch integer, attempt integer, trace_id text)
+language plpgsql as $$
+#variable_conflict use_column
 begin
-    perform from belfry.jobs
-      where id in (select job_id from belfry.runs where id = any (wanted) and overlap <> 'allow')
-      order by id
-        for no key update;
+    perform pg_advisory_xact_lock(1650814566, job)
+       from (select distinct (u.job_id % 2147483647)::integer as job
+               from belfry.unfinished u
+              where u.run_id = any (wanted) and u.overlap <> 'allow'
+              order by job) as jobs;
 
     return query
-    with ready as (
-        select r.id,
-               r.overlap <> 'allow' and (
-                   row_number() over (partition by r.job_id order by r.state = 'retrying' desc, r.due_at, r.id) > 1
-                   or exists (select from belfry.runs o
-                               where o.job_id = r.job_id and o.id <> r.id and o.state in ('running', 'retrying'))
+    with ready as materialized (
+        select u.run_id, u.overlap, u.state,
+               u.overlap <> 'allow' and (
+                   row_number() over (partition by u.job_id order by u.state = 'retrying' desc, u.ready_at, u.run_id) > 1
+                   or (select true from belfry.unfinished o
+                        where o.job_id = u.job_id and o.run_id <> u.run_id and o.state in ('running', 'retrying')
+                        limit 1) is not null
                ) as held_back
-          from belfry.runs r
-         where r.id = any (wanted) and r.state in ('queued', 'retrying') and not r.blocked and r.ready_at <= at
+          from belfry.unfinished u
+         where u.run_id = any (wanted) and u.state in ('queued', 'retrying') and not u.blocked and u.cancel_at is null and u.ready_at <= at
     ), skipped as (
+        delete from belfry.unfinished u
+         using ready
+         where u.run_id = any (wanted) and u.run_id = ready.run_id and u.state = 'queued' and ready.held_back and ready.overlap = 'skip'
+        returning u.run_id
+    ), ended as (
         update belfry.runs r
            set state = 'skipped', reason = 'overlap', finished_at = at
-          from ready
-         where r.id = ready.id and ready.held_back and r.overlap = 'skip' and r.state = 'queued'
+          from skipped
+         where r.id = any (wanted) and r.id = skipped.run_id
     ), waiting as (
-        update belfry.runs r
+        update belfry.unfinished u
            set blocked = true, sent_at = null, sends = 0
           from ready
-         where r.id = ready.id and ready.held_back and r.overlap <> 'skip' and r.state = 'queued'
+         where u.run_id = any (wanted) and u.run_id = ready.run_id and u.state = 'queued' and ready.held_back and ready.overlap <> 'skip'
+    ), claimed as (
+        update belfry.unfinished u
+           set state = 'running', attempt = u.attempt + 1, epoch = u.epoch + 1, owner = claimant, node = claimant_name,
+               started_at = coalesce(u.started_at, at), begun_at = at, sent_at = null, sends = 0
+          from ready
+         where u.run_id = any (wanted) and u.run_id = ready.run_id and u.state in ('queued', 'retrying') and not ready.held_back
+        returning u.run_id, u.epoch, u.attempt
     )
-    update belfry.runs r
-       set state = 'running', attempt = r.attempt + 1, epoch = r.epoch + 1, owner = claimant, node = claimant_name,
-           started_at = coalesce(r.started_at, at), begun_at = at, sent_at = null, sends = 0
-      from ready
-     where r.id = ready.id and not ready.held_back and r.state in ('queued', 'retrying')
-    returning r.*;
+    select r.id, r.job_id, r.job_name, r.cause, r.due_at, r.command, r.policy, claimed.epoch, claimed.attempt, r.trace_id
+      from claimed join belfry.runs r on r.id = claimed.run_id
+     where r.id = any (wanted);
 end
 $$;

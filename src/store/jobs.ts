@@ -190,58 +190,61 @@ export function jobStore({ sql, orm }: Database) {
    * statement. Of several nodes that try, one wins each job; a due time has one run, whatever happens.
    */
   async function fire(moves: readonly Move[], now: Date): Promise<Fired[]> {
+    const ids = moves.map((move) => move.jobId);
     return await sql<Fired[]>`
       with move as (
           select * from jsonb_to_recordset(${JSON.stringify(moves)}::text::jsonb)
               as m("jobId" bigint, "revision" integer, "seen" timestamptz, "next" timestamptz, "fires" jsonb)
-           order by "jobId"
       ), locked as (
-          select job.id, move."next", move."fires"
-            from move
-            cross join lateral (
-                select j.id from belfry.jobs j
-                 where j.id = move."jobId" and j.revision = move."revision"
-                   and date_trunc('milliseconds', j.next_due_at) = move."seen" and j.enabled and j.deleted_at is null
-                   for no key update
-            ) as job
+          select j.id, move."next", move."fires"
+            from belfry.jobs j join move on move."jobId" = j.id
+           where j.id = any (${ids}::bigint[]) and j.revision = move."revision"
+             and date_trunc('milliseconds', j.next_due_at) = move."seen" and j.enabled and j.deleted_at is null
+           order by j.id
+             for no key update of j
       ), moved as (
           update belfry.jobs j
              set next_due_at = locked."next", ended_at = case when locked."next" is null then ${now}::timestamptz end
             from locked
-           where j.id = locked.id
+           where j.id = any (${ids}::bigint[]) and j.id = locked.id
           returning j.id, j.name, j.command, j.policy, j.overlap, j.trace_id, locked."fires"
       ), replaced as (
-          update belfry.runs r
+          update belfry.unfinished u
              set cancel_at = ${now}
             from moved
-           where moved.overlap = 'replace' and r.job_id = moved.id and r.state in ('queued', 'running', 'retrying')
+           where u.job_id = any (${ids}::bigint[]) and u.job_id = moved.id and moved.overlap = 'replace'
+      ), made as (
+          insert into belfry.runs (job_id, job_name, due_at, last_due_at, due_count, state, reason, command, policy, overlap, catchup,
+                                   queued_at, finished_at, trace_id)
+          select moved.id, moved.name, due."dueAt", due."lastDueAt", due."dueCount",
+                 case when told.reason is not null then 'skipped' end, told.reason,
+                 moved.command, moved.policy, coalesce(due."overlap", moved.overlap), due."catchup",
+                 ${now}, case when told.reason is not null then ${now}::timestamptz end, moved.trace_id
+            from moved
+            cross join jsonb_to_recordset(moved."fires")
+                    as due("dueAt" timestamptz, "lastDueAt" timestamptz, "dueCount" integer, "reason" text, "catchup" boolean, "overlap" text)
+            cross join lateral (
+                select case coalesce(due."overlap", moved.overlap) when 'skip' then 1 when 'wait' then 2 when 'wait_all' then 1000 end as most
+            ) as held
+            cross join lateral (
+                select case when due."reason" is not null then due."reason"
+                            when held.most is null       then null
+                            when held.most <= (select count(*)
+                                                 from (select from belfry.unfinished u where u.job_id = moved.id limit held.most) as others)
+                                                          then case held.most when 1000 then 'limit' else 'overlap' end
+                       end as reason
+                 -- Counted once, however often it is named above.
+                offset 0
+            ) as told
+          on conflict (job_id, due_at, target) where cause = 'schedule' do nothing
+          returning id, job_id, job_name, due_at, state, reason, overlap, catchup, trace_id
+      ), begun as (
+          insert into belfry.unfinished (run_id, job_id, overlap, ready_at, catchup)
+          select id, job_id, overlap, due_at, catchup from made where state is null
       )
-      insert into belfry.runs (job_id, job_name, due_at, last_due_at, due_count, state, reason, command, policy, overlap,
-                               ready_at, catchup, queued_at, finished_at, trace_id)
-      select moved.id, moved.name, due."dueAt", due."lastDueAt", due."dueCount",
-             case when told.reason is null then 'queued' else 'skipped' end, told.reason,
-             moved.command, moved.policy, coalesce(due."overlap", moved.overlap),
-             due."dueAt", due."catchup", ${now}, case when told.reason is null then null else ${now}::timestamptz end, moved.trace_id
-        from moved
-        cross join jsonb_to_recordset(moved."fires")
-                as due("dueAt" timestamptz, "lastDueAt" timestamptz, "dueCount" integer, "reason" text, "catchup" boolean, "overlap" text)
-        cross join lateral (
-            select case coalesce(due."overlap", moved.overlap) when 'skip' then 1 when 'wait' then 2 when 'wait_all' then 1000 end as most
-        ) as held
-        cross join lateral (
-            select case when due."reason" is not null then due."reason"
-                        when held.most is null       then null
-                        when held.most <= (select count(*)
-                                             from (select from belfry.runs r
-                                                    where r.job_id = moved.id and r.state in ('queued', 'running', 'retrying')
-                                                    limit held.most) as unfinished)
-                                                      then case held.most when 1000 then 'limit' else 'overlap' end
-                   end as reason
-             -- Counted once, however often it is named above.
-            offset 0
-        ) as told
-      on conflict (job_id, due_at, target) where cause = 'schedule' do nothing
-      returning id, job_id as "jobId", job_name as "jobName", due_at as "dueAt", state, reason, trace_id as "traceId"`;
+      select id, job_id as "jobId", job_name as "jobName", due_at as "dueAt", coalesce(state, 'queued') as state, reason,
+             trace_id as "traceId"
+        from made`;
   }
 }
 

@@ -3,10 +3,10 @@
 import { and, desc, eq, gte, lt, type SQL } from 'drizzle-orm';
 import type { State } from '../runs/lifecycle.ts';
 import type { Database } from './database.ts';
-import { runs } from './schema.ts';
+import { records } from './schema.ts';
 
-/** A row of `runs`. */
-export type RunRow = typeof runs.$inferSelect;
+/** A run as people see it, wherever it is. */
+export type RunRow = typeof records.$inferSelect;
 
 export type RunFilter = {
   readonly name?: string | undefined;
@@ -20,15 +20,15 @@ export type RunFilter = {
 
 export type RecordStore = ReturnType<typeof recordStore>;
 
-/** The reading statements about runs. Served by runs_pk, runs_of_job, runs_not_well, runs_unfinished and runs_by_time. */
+/** The reading statements about runs. Served by runs_pk, runs_of_job, runs_not_well, unfinished_pk and runs_by_time. */
 export function recordStore({ orm }: Database) {
   return {
     /** Runs newest first. */
     list: (filter: RunFilter, page: { readonly limit: number; readonly offset: number }): Promise<RunRow[]> =>
-      orm.select().from(runs).where(and(...conditions(filter))).orderBy(desc(runs.id)).limit(page.limit).offset(page.offset),
+      orm.select().from(records).where(and(...conditions(filter))).orderBy(desc(records.id)).limit(page.limit).offset(page.offset),
 
     byId: async (id: number): Promise<RunRow | undefined> => {
-      const rows = await orm.select().from(runs).where(eq(runs.id, id)).limit(1);
+      const rows = await orm.select().from(records).where(eq(records.id, id)).limit(1);
       return rows[0];
     },
   };
@@ -36,10 +36,10 @@ export function recordStore({ orm }: Database) {
 
 function conditions({ name, state, from, to, before }: RunFilter): SQL[] {
   return [
-    ...(name === undefined ? [] : [eq(runs.jobName, name)]),
-    ...(state === undefined ? [] : [eq(runs.state, state)]),
-    ...(from === undefined ? [] : [gte(runs.queuedAt, from)]),
-    ...(to === undefined ? [] : [lt(runs.queuedAt, to)]),
-    ...(before === undefined ? [] : [lt(runs.id, before)]),
+    ...(name === undefined ? [] : [eq(records.jobName, name)]),
+    ...(state === undefined ? [] : [eq(records.state, state)]),
+    ...(from === undefined ? [] : [gte(records.queuedAt, from)]),
+    ...(to === undefined ? [] : [lt(records.queuedAt, to)]),
+    ...(before === undefined ? [] : [lt(records.id, before)]),
   ];
 }

@@ -67,54 +67,59 @@ export function runStore({ sql }: Database) {
      */
     insert: async (run: NewRun): Promise<{ id: number } | undefined> => {
       const [row] = await sql<{ id: number }[]>`
-        insert into belfry.runs (job_id, job_name, cause, due_at, command, policy, overlap, ready_at, queued_at, trace_id)
-        select j.id, j.name, ${run.cause}, ${run.dueAt}, j.command, j.policy,
-               case when ${run.evenIfBusy} then 'allow' else j.overlap end, ${run.dueAt}, ${run.dueAt}, ${run.traceId}
-          from belfry.jobs j
-         where j.id = ${run.jobId} and j.deleted_at is null
-           and (j.overlap <> 'skip' or ${run.evenIfBusy}
-                or not exists (select from belfry.runs r where r.job_id = j.id and r.state in ('queued', 'running', 'retrying')))
-        returning id`;
+        with made as (
+            insert into belfry.runs (job_id, job_name, cause, due_at, command, policy, overlap, queued_at, trace_id)
+            select j.id, j.name, ${run.cause}, ${run.dueAt}, j.command, j.policy,
+                   case when ${run.evenIfBusy} then 'allow' else j.overlap end, ${run.dueAt}, ${run.traceId}
+              from belfry.jobs j
+             where j.id = ${run.jobId} and j.deleted_at is null
+               and (j.overlap <> 'skip' or ${run.evenIfBusy}
+                    or (select true from belfry.unfinished u where u.job_id = j.id limit 1) is null)
+            returning id, job_id, overlap, due_at
+        ), begun as (
+            insert into belfry.unfinished (run_id, job_id, overlap, ready_at) select id, job_id, overlap, due_at from made
+        )
+        select id from made`;
       return row;
     },
 
     /**
      * Marks as sent what is to be sent now: of the first `window` ready runs (live before catch-up, oldest first) those that
      * were never sent, or so long ago that their message must be lost: 15 s, doubled with every send up to 4 minutes.
-     * Served by runs_ready; the window is what bounds both the scan and how much lies in the queue.
+     * Served by unfinished_ready; the window is what bounds both the scan and how much lies in the queue.
      */
     markSent: async (now: Date, window: number): Promise<number[]> => {
       const rows = await sql<{ id: number }[]>`
         with ahead as materialized (
-            select id, sent_at, sends from belfry.runs
+            select run_id, sent_at, sends from belfry.unfinished
              where state in ('queued', 'retrying') and not blocked and ready_at <= ${now}
-             order by catchup, ready_at, id
+             order by catchup, ready_at, run_id
              limit ${window}
         ), due as materialized (
-            select id, sent_at from ahead
+            select run_id, sent_at from ahead
              where sent_at is null or sent_at < ${now}::timestamptz - interval '15 seconds' * 2 ^ least(sends - 1, 4)
         )
-        update belfry.runs r set sent_at = ${now}, sends = r.sends + 1
+        update belfry.unfinished u set sent_at = ${now}, sends = u.sends + 1
           from due
-         where r.id = due.id
-           and r.state in ('queued', 'retrying') and r.sent_at is not distinct from due.sent_at
-        returning r.id`;
+         where u.run_id = any (array(select run_id from due)) and u.run_id = due.run_id
+           and u.state in ('queued', 'retrying') and u.sent_at is not distinct from due.sent_at
+        returning u.run_id as id`;
       return rows.map((row) => row.id).sort((a, b) => a - b);
     },
 
     /** The runs go back to where they were before they were sent. */
     unmarkSent: async (ids: readonly number[]): Promise<void> => {
       await sql`
-        update belfry.runs set sent_at = null, sends = greatest(sends - 1, 0)
-         where id = any (${ids}::bigint[]) and state in ('queued', 'retrying')`;
+        update belfry.unfinished set sent_at = null, sends = greatest(sends - 1, 0)
+         where run_id = any (${ids}::bigint[]) and state in ('queued', 'retrying')`;
     },
 
-    /** When the next run that is not ready yet will be. Served by runs_ready. */
+    /** When the next run that is not ready yet will be. Served by unfinished_ready. */
     nextReadyAt: async (now: Date): Promise<Date | undefined> => {
       const [row] = await sql<{ at: Date | null }[]>`
-        select least((select ready_at from belfry.runs where state in ('queued', 'retrying') and not blocked
+        select least((select ready_at from belfry.unfinished where state in ('queued', 'retrying') and not blocked
                          and not catchup and ready_at > ${now} order by catchup, ready_at limit 1),
-                     (select ready_at from belfry.runs where state in ('queued', 'retrying') and not blocked
+                     (select ready_at from belfry.unfinished where state in ('queued', 'retrying') and not blocked
                          and catchup     and ready_at > ${now} order by catchup, ready_at limit 1)) as at`;
       return row?.at ?? undefined;
     },
@@ -125,38 +130,48 @@ export function runStore({ sql }: Database) {
     /** Records what an attempt came to. False: it is not ours any more, and nothing was written. Calls are joined. */
     record: (record: RunRecord): Promise<boolean> => records.add(record),
 
-    /** Readies runs that waited for another run of their job which is no longer there. Served by runs_blocked. */
+    /** Readies runs that waited for another run of their job which is no longer there. Served by unfinished_blocked. */
     unblock: async (): Promise<number> => {
       const rows = await sql`
-        update belfry.runs r set blocked = false
-         where r.id in (select distinct on (b.job_id) b.id from belfry.runs b
-                         where b.blocked and b.state in ('queued', 'retrying')
-                           and not exists (select from belfry.runs o where o.job_id = b.job_id and o.state in ('running', 'retrying'))
-                         order by b.job_id, b.id)
-        returning r.id`;
+        update belfry.unfinished set blocked = false
+         where run_id = any (array(
+                   select distinct on (b.job_id) b.run_id from belfry.unfinished b
+                    where b.blocked
+                      and (select true from belfry.unfinished o
+                            where o.job_id = b.job_id and o.state in ('running', 'retrying') limit 1) is null
+                    order by b.job_id, b.run_id))
+        returning run_id`;
       return rows.length;
     },
 
-    /** Cancels what has not begun of the runs that shall be cancelled. */
+    /** Cancels what has not begun of the runs that shall be cancelled. Served by unfinished_to_cancel. */
     cancelWaiting: async (now: Date): Promise<number> => {
       const rows = await sql`
-        update belfry.runs set state = 'cancelled', reason = 'replaced', finished_at = ${now}
-         where cancel_at is not null and state in ('queued', 'retrying') returning id`;
+        with gone as (
+            delete from belfry.unfinished where cancel_at is not null and state in ('queued', 'retrying') returning run_id
+        )
+        update belfry.runs r set state = 'cancelled', reason = 'replaced', finished_at = ${now}
+         where r.id = any (array(select run_id from gone)) returning r.id`;
       return rows.length;
     },
 
-    /** Which runs that an incarnation holds shall be cancelled. Served by runs_to_cancel. */
+    /** Which runs that an incarnation holds shall be cancelled. Served by unfinished_to_cancel. */
     toCancel: async (owner: number): Promise<number[]> => {
       const rows = await sql<{ id: number }[]>`
-        select id from belfry.runs where owner = ${owner} and state = 'running' and cancel_at is not null`;
+        select run_id as id from belfry.unfinished where cancel_at is not null and owner = ${owner} and state = 'running'`;
       return rows.map((row) => row.id);
     },
 
-    /** What an incarnation holds; asked when one has ended. Served by runs_unfinished. */
+    /** What an incarnation holds; asked when one has ended. Goes through all that is unfinished. */
     heldBy: async (owner: number): Promise<(ClaimedRun & { node: string; begunAt: Date })[]> =>
       await sql<(ClaimedRun & { node: string; begunAt: Date })[]>`
-        select ${claimed()}, r.node, r.begun_at as "begunAt" from belfry.runs r
-         where r.owner = ${owner} and r.state = 'running' and r.state in ('queued', 'running', 'retrying') order by r.id`,
+        with held as materialized (
+            select run_id, epoch, attempt, node, begun_at from belfry.unfinished where owner = ${owner} and state = 'running'
+        )
+        select r.id, r.job_id as "jobId", r.job_name as "jobName", r.cause, r.due_at as "dueAt", r.command, r.policy, held.epoch,
+               held.attempt, r.trace_id as "traceId", held.node, held.begun_at as "begunAt"
+          from belfry.runs r join held on held.run_id = r.id
+         where r.id = any (array(select run_id from held)) order by r.id`,
 
     /**
      * Forgets runs that ended before `before`, at most `limit` of them: the oldest rows are looked at, by id, so that a step
@@ -178,17 +193,13 @@ export function runStore({ sql }: Database) {
     },
   };
 
-  function claimed() {
-    return sql.part`r.id, r.job_id as "jobId", r.job_name as "jobName", r.cause, r.due_at as "dueAt", r.command, r.policy, r.epoch,
-               r.attempt, r.trace_id as "traceId"`;
-  }
-
   async function claimTogether(wanted: readonly Claim[]): Promise<ClaimedRun[][]> {
     const [first] = wanted;
     if (!first) return [];
     const rows = await sql<ClaimedRun[]>`
-      select ${claimed()}
-        from belfry.claim_runs(${wanted.flatMap((each) => each.ids)}::bigint[], ${first.owner}::bigint, ${first.node}, ${first.now}) as r`;
+      select id, job_id as "jobId", job_name as "jobName", cause, due_at as "dueAt", command, policy, epoch, attempt,
+             trace_id as "traceId"
+        from belfry.claim_runs(${wanted.flatMap((each) => each.ids)}::bigint[], ${first.owner}::bigint, ${first.node}, ${first.now})`;
     const byId = new Map(rows.map((row) => [row.id, row]));
     return wanted.map((each) =>
       each.ids.flatMap((id) => {
@@ -200,25 +211,41 @@ export function runStore({ sql }: Database) {
   }
 
   async function writeRecords(written: readonly RunRecord[]): Promise<boolean[]> {
+    const ids = written.map((each) => each.id);
     const rows = await sql<{ id: number }[]>`
       with told as (
           select * from json_to_recordset(${JSON.stringify(written)}::text::json)
               as t("id" bigint, "epoch" integer, "state" text, "reason" text, "readyAt" timestamptz, "finishedAt" timestamptz,
                    "failed" boolean, "note" jsonb, "result" json, "error" text)
+      ), ended as (
+          delete from belfry.unfinished u
+           using told
+           where u.run_id = any (${ids}::bigint[]) and u.run_id = told."id" and u.epoch = told."epoch" and u.state = 'running'
+             and told."state" <> 'retrying'
+          returning told.*, u.job_id, u.overlap, u.node, u.started_at
+      ), retried as (
+          update belfry.unfinished u
+             set state = 'retrying', ready_at = told."readyAt", owner = null
+            from told
+           where u.run_id = any (${ids}::bigint[]) and u.run_id = told."id" and u.epoch = told."epoch" and u.state = 'running'
+             and told."state" = 'retrying'
+          returning told.*, u.job_id, u.overlap, u.node, u.started_at
+      ), stepped as (
+          select * from ended union all select * from retried
       ), recorded as (
           update belfry.runs r
-             set state = told."state", reason = told."reason", ready_at = coalesce(told."readyAt", r.ready_at),
-                 finished_at = told."finishedAt", failed_count = r.failed_count + told."failed"::integer,
-                 attempts = r.attempts || told."note", result = told."result", error = told."error", owner = null
-            from told
-           where r.id = told."id" and r.epoch = told."epoch" and r.state = 'running'
-          returning r.id, r.job_id, r.overlap, r.finished_at
+             set state = nullif(s."state", 'retrying'), reason = s."reason", finished_at = s."finishedAt",
+                 failed_count = r.failed_count + s."failed"::integer, attempts = r.attempts || s."note", result = s."result",
+                 error = s."error", node = s.node, started_at = coalesce(r.started_at, s.started_at)
+            from stepped s
+           where r.id = any (${ids}::bigint[]) and r.id = s."id"
+          returning r.id
       ), readied as (
-          update belfry.runs b set blocked = false
-           where b.id in (select min(w.id) from recorded join belfry.runs w on w.job_id = recorded.job_id
-                           where recorded.overlap not in ('skip', 'allow') and recorded.finished_at is not null
-                             and w.blocked and w.state in ('queued', 'retrying')
-                           group by w.job_id)
+          update belfry.unfinished b set blocked = false
+           where b.run_id = any (array(
+                     select min(w.run_id) from belfry.unfinished w
+                      where w.blocked and w.job_id = any (array(select job_id from ended where overlap not in ('skip', 'allow')))
+                      group by w.job_id))
       )
       select id from recorded`;
     const known = new Set(rows.map((row) => row.id));

@@ -66,7 +66,7 @@ export const jobs = belfry.table('jobs', {
   deletedAt: moment('deleted_at'),
 });
 
-/** One row a due time or a trigger, from queued to its end. */
+/** One row a due time or a trigger. */
 export const runs = belfry.table('runs', {
   id: id('id').generatedAlwaysAsIdentity(),
   jobId: id('job_id').notNull(),
@@ -76,22 +76,13 @@ export const runs = belfry.table('runs', {
   dueAt: moment('due_at').notNull(),
   lastDueAt: moment('last_due_at'),
   dueCount: integer('due_count').notNull().default(1),
-  state: text('state').notNull().default('queued'),
+  state: text('state'),
   reason: text('reason'),
   command: jsonb('command').notNull().$type<Record<string, unknown>>(),
   policy: jsonb('policy').notNull().default({}).$type<Record<string, unknown>>(),
   overlap: text('overlap').notNull().default('skip'),
-  readyAt: moment('ready_at').notNull(),
   catchup: boolean('catchup').notNull().default(false),
-  blocked: boolean('blocked').notNull().default(false),
-  sentAt: moment('sent_at'),
-  sends: integer('sends').notNull().default(0),
-  owner: id('owner'),
   node: text('node'),
-  epoch: integer('epoch').notNull().default(0),
-  attempt: integer('attempt').notNull().default(0),
-  begunAt: moment('begun_at'),
-  cancelAt: moment('cancel_at'),
   failedCount: integer('failed_count').notNull().default(0),
   attempts: jsonb('attempts').notNull().default(sql`'[]'`).$type<Record<string, unknown>[]>(),
   result: json('result').$type<Record<string, unknown>>(),
@@ -102,3 +93,54 @@ export const runs = belfry.table('runs', {
   rerunOf: id('rerun_of'),
   traceId: text('trace_id').notNull(),
 });
+
+/** One row a run that is not at its end. */
+export const unfinished = belfry.table('unfinished', {
+  runId: id('run_id').notNull(),
+  jobId: id('job_id').notNull(),
+  state: text('state').notNull().default('queued'),
+  overlap: text('overlap').notNull(),
+  readyAt: moment('ready_at').notNull(),
+  catchup: boolean('catchup').notNull().default(false),
+  blocked: boolean('blocked').notNull().default(false),
+  sentAt: moment('sent_at'),
+  sends: integer('sends').notNull().default(0),
+  owner: id('owner'),
+  node: text('node'),
+  epoch: integer('epoch').notNull().default(0),
+  attempt: integer('attempt').notNull().default(0),
+  startedAt: moment('started_at'),
+  begunAt: moment('begun_at'),
+  cancelAt: moment('cancel_at'),
+});
+
+/** Runs as people see them, wherever they are; a view. */
+export const records = belfry
+  .view('records', {
+    id: id('id').notNull(),
+    jobId: id('job_id').notNull(),
+    jobName: text('job_name').notNull(),
+    cause: text('cause').notNull(),
+    target: text('target').notNull(),
+    dueAt: moment('due_at').notNull(),
+    lastDueAt: moment('last_due_at'),
+    dueCount: integer('due_count').notNull(),
+    state: text('state').notNull(),
+    reason: text('reason'),
+    command: jsonb('command').notNull().$type<Record<string, unknown>>(),
+    policy: jsonb('policy').notNull().$type<Record<string, unknown>>(),
+    catchup: boolean('catchup').notNull(),
+    node: text('node'),
+    attempt: integer('attempt').notNull(),
+    failedCount: integer('failed_count').notNull(),
+    attempts: jsonb('attempts').notNull().$type<Record<string, unknown>[]>(),
+    result: json('result').$type<Record<string, unknown>>(),
+    error: text('error'),
+    queuedAt: moment('queued_at').notNull(),
+    startedAt: moment('started_at'),
+    finishedAt: moment('finished_at'),
+    rerunOf: id('rerun_of'),
+    traceId: text('trace_id').notNull(),
+    readyAt: moment('ready_at'),
+  })
+  .existing();
