@@ -3,8 +3,6 @@
 // Belfry's figure is the whole way: due job → run row → message → claim → attempt → recorded result. BullMQ's is its own
 // way at its best: addBulk in thousands, one worker with the same number of slots.
 
-import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
 import { pino } from 'pino';
 import pg from 'pg';
 import { createPostgresBackend, createRedisBackend, runMigrations, withBackend } from 'bullmq';
@@ -97,9 +95,7 @@ async function belfry({ databaseUrl, redisUrl }: Servers): Promise<number> {
   };
   const loaded = await loadConfig({ env, cwd: '/', loadExecutors: () => Promise.resolve(new Map([['noop', noop]])) });
   // Log lines are written as in a real installation, to a place that costs nothing.
-  const sink = createWriteStream('/dev/null');
-  await once(sink, 'open');
-  const app = await startApp({ ...loaded, version: 'bench', log: pino({ base: null }, sink), progress: () => undefined, signal: new AbortController().signal, failed: console.error });
+  const app = await startApp({ ...loaded, version: 'bench', log: pino({ base: null }, pino.destination('/dev/null')), progress: () => undefined, signal: new AbortController().signal, failed: console.error });
   const client = new pg.Client({ connectionString: databaseUrl });
   await client.connect();
   try {

@@ -2,7 +2,7 @@
 
 import type { Bell, Clock, Loop } from '../clock.ts';
 import { every } from '../clock.ts';
-import type { DueLook, Fired, JobRow, Move } from '../store/jobs.ts';
+import type { DueLook, DueRow, Fired, JobRow, Move } from '../store/jobs.ts';
 import { Refusal } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
 import { expand } from './due.ts';
@@ -17,9 +17,9 @@ type Deps = {
   };
   /** Works out a row that was written by hand; a bad one is switched off with its fault on it. */
   readonly workOut: (job: JobRow, now: Date) => Promise<void>;
-  readonly scheduleOf: (job: JobRow & { readonly timezone: string }) => Schedule;
+  readonly scheduleOf: (job: DueRow) => Schedule;
   /** Switches off a job whose row can't be understood any more. */
-  readonly disableFaulty: (job: JobRow, fault: string) => Promise<void>;
+  readonly disableFaulty: (job: DueRow, fault: string) => Promise<void>;
   /** Told when runs are waiting to be sent. */
   readonly dispatch: Bell;
 };
@@ -40,10 +40,9 @@ export function startTicker(deps: Deps, bell: Bell): Loop {
 /** Looks once, fires what is due; answers how many milliseconds the next look may wait. */
 export async function tick(deps: Deps): Promise<number> {
   const look = await deps.jobs.look(mostAtOnce);
-  const [known, unknown] = partition(look.due, isWorkedOut);
-  for (const job of unknown) await deps.workOut(job, look.now);
+  for (const job of look.unknown) await deps.workOut(job, look.now);
   const moves: Move[] = [];
-  for (const job of known) {
+  for (const job of look.due) {
     const move = await moveOf(deps, job, look);
     if (move) moves.push(move);
   }
@@ -52,11 +51,11 @@ export async function tick(deps: Deps): Promise<number> {
     if (fired.some((run) => run.state === 'queued')) deps.dispatch.ring();
     for (const run of fired) tell(deps.log, run);
   }
-  if (look.due.length >= mostAtOnce || unknown.length > 0 || moves.some((move) => isDue(move, look.now))) return 0;
+  if (look.due.length >= mostAtOnce || look.unknown.length > 0 || moves.some((move) => isDue(move, look.now))) return 0;
   return sleepUntil(earliest(look.nextAt, moves), look.now);
 }
 
-async function moveOf(deps: Deps, job: WorkedOut, look: DueLook): Promise<Move | undefined> {
+async function moveOf(deps: Deps, job: DueRow, look: DueLook): Promise<Move | undefined> {
   let schedule: Schedule;
   try {
     schedule = deps.scheduleOf(job);
@@ -69,13 +68,7 @@ async function moveOf(deps: Deps, job: WorkedOut, look: DueLook): Promise<Move |
   return { jobId: job.id, revision: job.revision, seen: job.nextDueAt, next, fires };
 }
 
-type WorkedOut = JobRow & { nextDueAt: Date; timezone: string };
-
-function isWorkedOut(job: JobRow): job is WorkedOut {
-  return job.nextDueAt !== null && job.timezone !== null && job.policy !== null && job.traceId !== null;
-}
-
-function dueJob(job: WorkedOut) {
+function dueJob(job: DueRow) {
   return {
     nextDueAt: job.nextDueAt,
     misfire: job.misfire,
@@ -101,14 +94,4 @@ function earliest(nextAt: Date | undefined, moves: readonly Move[]): number {
 
 function sleepUntil(at: number, now: Date): number {
   return Math.min(Math.max(at - now.getTime(), 0), longestSleepMs);
-}
-
-function partition<T, U extends T>(all: readonly T[], isOne: (each: T) => each is U): [U[], T[]] {
-  const ones: U[] = [];
-  const others: T[] = [];
-  for (const each of all) {
-    if (isOne(each)) ones.push(each);
-    else others.push(each);
-  }
-  return [ones, others];
 }

@@ -1,6 +1,6 @@
 // Jobs as rows: made, changed, found due, and moved on together with the runs that they fire.
 
-import { and, asc, eq, gt, isNull, sql as drizzleSql } from 'drizzle-orm';
+import { and, asc, eq, gt, inArray, isNull, sql as drizzleSql } from 'drizzle-orm';
 import { groupCommit, type Batched } from './batch.ts';
 import type { Database } from './database.ts';
 import { jobs } from './schema.ts';
@@ -18,13 +18,21 @@ export type WrittenJob = Pick<
 /** What a row that was written by hand comes to. */
 export type WorkedOut = Pick<WrittenJob, 'command' | 'policy' | 'timezone' | 'nextDueAt' | 'traceId'>;
 
+/** What a tick needs of a job that is due. */
+export type DueRow = Pick<JobRow, 'id' | 'name' | 'expr' | 'revision' | 'misfire' | 'overlap' | 'catchupWindowMs' | 'maxCatchup'> & {
+  readonly timezone: string;
+  readonly nextDueAt: Date;
+};
+
 /** A look at what is due, on the database's clock. */
 export type DueLook = {
   readonly now: Date;
   /** The last time in which no node ticked, if ever: due times in it were missed. */
   readonly gap: { readonly from: Date; readonly to: Date } | undefined;
-  /** Due, or not worked out yet (`nextDueAt` null); the earliest first. */
-  readonly due: readonly JobRow[];
+  /** What is due, the earliest first. */
+  readonly due: readonly DueRow[];
+  /** Rows that were written by hand and not worked out yet. */
+  readonly unknown: readonly JobRow[];
   /** The earliest due time still to come. */
   readonly nextAt: Date | undefined;
 };
@@ -149,22 +157,23 @@ export function jobStore({ sql, orm }: Database) {
     fire,
   };
 
-  /** Looks for due jobs and leaves the mark that somebody looked. At most `limit` of each kind. */
+  /** Looks for due jobs and leaves the mark that somebody looked. At most `limit` of each kind. Served by jobs_due. */
   async function look(limit: number): Promise<DueLook> {
-    const columns = sql.part`
-      id, name, remark, expr, timezone, enabled, command, retry, timeout_ms as "timeoutMs", log, on_lost as "onLost", overlap,
-      misfire, catchup_window_ms as "catchupWindowMs", max_catchup as "maxCatchup", source, config_id as "configId",
-      trace_id as "traceId", revision, policy, next_due_at as "nextDueAt", ended_at as "endedAt", fault,
-      created_at as "createdAt", updated_at as "updatedAt", deleted_at as "deletedAt"`;
-    // Both serve from the index jobs_due.
-    const due = await sql<JobRow[]>`
-      (select ${columns} from belfry.jobs
+    const due = await sql<(DueRow & { isWorkedOut: boolean })[]>`
+      (select id, name, expr, timezone, revision, misfire, overlap, catchup_window_ms as "catchupWindowMs",
+              max_catchup as "maxCatchup", next_due_at as "nextDueAt", false as "isWorkedOut"
+         from belfry.jobs
         where enabled and deleted_at is null and ended_at is null and next_due_at is null
         limit ${limit})
       union all
-      (select ${columns} from belfry.jobs
+      (select id, name, expr, timezone, revision, misfire, overlap, catchup_window_ms, max_catchup, next_due_at,
+              timezone is not null and policy is not null and trace_id is not null
+         from belfry.jobs
         where enabled and deleted_at is null and ended_at is null and next_due_at <= now()
-        order by next_due_at limit ${limit})`;
+        order by next_due_at
+        limit ${limit})`;
+    const byHand = due.filter((job) => !job.isWorkedOut).map((job) => job.id);
+    const unknown = byHand.length === 0 ? [] : await orm.select().from(jobs).where(inArray(jobs.id, byHand));
     // Read after the look: whatever was due before it has been seen, and `now` is not before any of them.
     const [tick] = await sql<{ now: Date; gapFrom: Date | null; gapTo: Date | null; nextAt: Date | null }[]>`
       with before as (select last_tick_at < now() - interval '5 seconds' as was_silent, last_tick_at from belfry.installation)
@@ -180,7 +189,8 @@ export function jobStore({ sql, orm }: Database) {
     return {
       now: tick.now,
       gap: tick.gapFrom && tick.gapTo ? { from: tick.gapFrom, to: tick.gapTo } : undefined,
-      due,
+      due: due.filter((job) => job.isWorkedOut),
+      unknown,
       nextAt: tick.nextAt ?? undefined,
     };
   }
@@ -193,8 +203,8 @@ export function jobStore({ sql, orm }: Database) {
     const ids = moves.map((move) => move.jobId);
     return await sql<Fired[]>`
       with move as (
-          select * from jsonb_to_recordset(${JSON.stringify(moves)}::text::jsonb)
-              as m("jobId" bigint, "revision" integer, "seen" timestamptz, "next" timestamptz, "fires" jsonb)
+          select * from json_to_recordset(${JSON.stringify(moves)}::text::json)
+              as m("jobId" bigint, "revision" integer, "seen" timestamptz, "next" timestamptz, "fires" json)
       ), locked as (
           select j.id, move."next", move."fires"
             from belfry.jobs j join move on move."jobId" = j.id
@@ -221,7 +231,7 @@ export function jobStore({ sql, orm }: Database) {
                  moved.command, moved.policy, coalesce(due."overlap", moved.overlap), due."catchup",
                  ${now}, case when told.reason is not null then ${now}::timestamptz end, moved.trace_id
             from moved
-            cross join jsonb_to_recordset(moved."fires")
+            cross join json_to_recordset(moved."fires")
                     as due("dueAt" timestamptz, "lastDueAt" timestamptz, "dueCount" integer, "reason" text, "catchup" boolean, "overlap" text)
             cross join lateral (
                 select case coalesce(due."overlap", moved.overlap) when 'skip' then 1 when 'wait' then 2 when 'wait_all' then 1000 end as most
