@@ -17,6 +17,8 @@ import {
   runNow,
   seconds,
   statesOf,
+  torn,
+  wayOf,
 } from '../support/jobs.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
 
@@ -38,6 +40,8 @@ async function oneRunning(overlap: string, count: number) {
   return { run, others };
 }
 
+test.afterEach(async () => assert.deepEqual(await torn(stores), []));
+
 describe('a claim', () => {
   test('begins an attempt: it is ours, and told whole', async () => {
     const job = await placeJob(stores, { command: { type: 'noop', n: 1 } });
@@ -56,7 +60,7 @@ describe('a claim', () => {
       attempt: 1,
       traceId: job.traceId,
     });
-    const { state, owner, node, startedAt, begunAt } = await runNow(stores, id);
+    const { state, owner, node, startedAt, begunAt } = (await wayOf(stores, id)) ?? {};
     assert.deepEqual(
       { state, owner, node, startedAt, begunAt },
       { state: 'running', owner: me, node: 'node a', startedAt: seconds(5), begunAt: seconds(5) },
@@ -68,16 +72,16 @@ describe('a claim', () => {
     await runs.record(failedOnce(run, seconds(4000)));
     const [again] = await claim(stores, [run.id], them, seconds(4000));
     assert.deepEqual([again?.attempt, again?.epoch], [2, 2]);
-    const { startedAt, begunAt, owner } = await runNow(stores, run.id);
+    const { startedAt, begunAt, owner } = (await wayOf(stores, run.id)) ?? {};
     assert.deepEqual({ startedAt, begunAt, owner }, { startedAt: afterAll, begunAt: seconds(4000), owner: them });
   });
 
   test('takes what was sent off the list of what was sent', async () => {
     const [id = 0] = await queued('skip', 1);
     await runs.markSent(afterAll, 1_000_000);
-    assert.equal((await runNow(stores, id)).sends, 1);
+    assert.equal((await wayOf(stores, id))?.sends, 1);
     await claim(stores, [id], me);
-    const { sentAt, sends } = await runNow(stores, id);
+    const { sentAt, sends } = (await wayOf(stores, id)) ?? {};
     assert.deepEqual({ sentAt, sends }, { sentAt: null, sends: 0 });
   });
 
@@ -156,7 +160,7 @@ describe('two nodes that claim at once', { timeout: 120_000 }, () => {
       const [ours, theirs] = await Promise.all([claim(stores, ids, me), claim(other, ids.toReversed(), them)]);
       const beside = await execute(
         url,
-        `select job_id from belfry.runs where state = 'running' and overlap <> 'allow' group by job_id having count(*) > 1`,
+        `select job_id from belfry.unfinished where state = 'running' and overlap <> 'allow' group by job_id having count(*) > 1`,
       );
       assert.deepEqual(beside, []);
       await Promise.all([...ours.map((run) => runs.record(outcome(run))), ...theirs.map((run) => other.runs.record(outcome(run)))]);
@@ -205,7 +209,7 @@ describe('a run that is claimed while another of its job is running', () => {
       const { run, others } = await oneRunning(overlap, 2);
       assert.deepEqual(await claim(stores, others, them), []);
       assert.deepEqual(await statesOf(stores, others), ['queued']);
-      assert.equal((await runNow(stores, others[0] ?? 0)).blocked, true);
+      assert.equal((await wayOf(stores, others[0] ?? 0))?.blocked, true);
       assert.ok(!(await runs.markSent(afterAll, 1_000_000)).includes(others[0] ?? 0));
       assert.equal(await runs.unblock(), 0);
       await runs.record(outcome(run, { state: 'failed', failed: true }));
@@ -218,7 +222,7 @@ describe('a run that is claimed while another of its job is running', () => {
     const { run, others } = await oneRunning('wait', 2);
     await claim(stores, others, them);
     await runs.record(failedOnce(run, afterAll));
-    assert.equal((await runNow(stores, others[0] ?? 0)).blocked, true);
+    assert.equal((await wayOf(stores, others[0] ?? 0))?.blocked, true);
     assert.equal(await runs.unblock(), 0);
   });
 
@@ -238,10 +242,8 @@ describe('a run that is claimed while another of its job is running', () => {
   test('is freed by unblock() when nobody else did, one run of a job at a time', async () => {
     const { run, others } = await oneRunning('wait_all', 3);
     await claim(stores, others, them);
-    await execute(
-      url,
-      `update belfry.runs set state = 'cancelled', owner = null, finished_at = now(), reason = 'by hand' where id = ${run.id}`,
-    );
+    await execute(url, `update belfry.runs set state = 'cancelled', reason = 'by hand', finished_at = now() where id = ${run.id}`);
+    await execute(url, `delete from belfry.unfinished where run_id = ${run.id}`);
     assert.equal(await runs.unblock(), 1);
     assert.equal((await claim(stores, others, them)).length, 1);
     assert.equal(await runs.unblock(), 0);

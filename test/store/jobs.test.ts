@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import test, { beforeEach, describe } from 'node:test';
-import { claim, fire, jobNow, noon, openStores, placeJob, placeNode, runNow, seconds, written } from '../support/jobs.ts';
+import { claim, clear, fire, jobNow, noon, openStores, outcome, placeJob, placeNode, runNow, seconds, written } from '../support/jobs.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
 
 const { url } = await testDatabase(test);
@@ -145,7 +145,8 @@ describe('a job that is deleted', () => {
     const [run] = await fire(stores, job, noon);
     assert.ok(run);
     await jobs.remove(job.name);
-    assert.equal((await claim(stores, [run.id], await placeNode(stores, 'after'))).length, 1);
+    const [claimed] = await claim(stores, [run.id], await placeNode(stores, 'after'));
+    assert.ok(claimed && (await stores.runs.record(outcome(claimed))));
   });
 });
 
@@ -170,41 +171,70 @@ describe('an edit by plain SQL', () => {
     await execute(url, `update belfry.jobs set remark = 'for Anna' where id = ${job.id}`);
     assert.deepEqual(await jobNow(stores, job.name), { ...job, remark: 'for Anna' });
   });
+});
 
-  test('is heard of by who listens', async (t) => {
-    const job = await placeJob(stores);
-    const heard = Promise.withResolvers<void>();
-    await openStores(t, url).database.listen('belfry_jobs', () => heard.resolve());
-    await execute(url, `update belfry.jobs set enabled = false where id = ${job.id}`);
-    await heard.promise;
-  });
+describe('who listens for jobs', () => {
+  const changes: [string, boolean, () => Promise<unknown>][] = [
+    ['is made and due at once', true, () => placeJob(stores, { nextDueAt: new Date() })],
+    ['is made by hand', true, () => execute(url, `insert into belfry.jobs (name, expr, command) values ('heard', '* * * * *', '{}')`)],
+    [
+      'is edited',
+      true,
+      () => placeJob(stores).then(({ id }) => execute(url, `update belfry.jobs set expr = '0 * * * *' where id = ${id}`)),
+    ],
+    ['is made and due in years', false, () => placeJob(stores)],
+    ['is fired', false, () => placeJob(stores).then((job) => fire(stores, job, noon))],
+    ['is switched off', false, () => placeJob(stores).then(({ id }) => jobs.setEnabled(id, false, undefined))],
+  ];
+  for (const [what, isTold, change] of changes) {
+    test(`is ${isTold ? '' : 'not '}told when one ${what}`, async (t) => {
+      const other = openStores(t, url);
+      const { promise, resolve } = Promise.withResolvers<void>();
+      let told = false;
+      await other.database.listen('belfry_jobs', (payload) => {
+        if (payload === 'last') resolve();
+        else told = true;
+      });
+      await change();
+      await execute(url, `notify belfry_jobs, 'last'`);
+      await promise;
+      assert.equal(told, isTold);
+    });
+  }
 });
 
 describe('a look', () => {
-  beforeEach(() =>
-    execute(
-      url,
-      'delete from belfry.runs; delete from belfry.jobs; update belfry.installation set last_tick_at = null, gap_from = null, gap_to = null',
-    ),
-  );
+  beforeEach(() => clear(stores));
 
   const ago = (ms: number): Date => new Date(Date.now() - ms);
 
-  test('sees what was not worked out yet, then what is due, the earliest first', async () => {
+  test('sees what was not worked out yet, and what is due, the earliest first', async () => {
     await placeJob(stores, { name: 'later', nextDueAt: ago(60_000) });
     await placeJob(stores, { name: 'earlier', nextDueAt: ago(120_000) });
     await execute(url, `insert into belfry.jobs (name, expr, command) values ('by hand', '* * * * *', '{"type": "noop"}')`);
-    const { due, now } = await jobs.look(10);
+    const { due, unknown, now } = await jobs.look(10);
     assert.deepEqual(
-      due.map(({ name }) => name),
-      ['by hand', 'earlier', 'later'],
+      [unknown, due].map((all) => all.map(({ name }) => name)),
+      [['by hand'], ['earlier', 'later']],
     );
-    assert.ok(due.every(({ nextDueAt }) => nextDueAt === null || nextDueAt <= now));
+    assert.ok(due.every(({ nextDueAt }) => nextDueAt <= now));
   });
 
-  test('sees a due job whole', async () => {
+  test('tells of a due job what decides on its due times, and of one that was not worked out yet everything', async () => {
     const job = await placeJob(stores, { nextDueAt: ago(1000), catchupWindowMs: 5000 });
-    assert.deepEqual((await jobs.look(10)).due, [job]);
+    const byHand = await placeJob(stores, { nextDueAt: null, policy: null });
+    const { due, unknown } = await jobs.look(10);
+    const { id, name, expr, timezone, revision, misfire, overlap, catchupWindowMs, maxCatchup, nextDueAt } = job;
+    assert.deepEqual(due, [
+      { id, name, expr, timezone, revision, misfire, overlap, catchupWindowMs, maxCatchup, nextDueAt, isWorkedOut: true },
+    ]);
+    assert.deepEqual(unknown, [byHand]);
+  });
+
+  test('takes a row that is due but was only half written by hand for one to be worked out', async () => {
+    for (const half of [{ policy: null }, { timezone: null }, { traceId: null }]) await placeJob(stores, { nextDueAt: ago(1000), ...half });
+    const { due, unknown } = await jobs.look(10);
+    assert.deepEqual([due.length, unknown.length], [0, 3]);
   });
 
   test('tells when the next one is due', async () => {
@@ -229,11 +259,8 @@ describe('a look', () => {
       await placeJob(stores, { nextDueAt: ago(1000) });
       await placeJob(stores, { nextDueAt: null });
     }
-    const { due } = await jobs.look(2);
-    assert.deepEqual(
-      due.map(({ nextDueAt }) => nextDueAt === null),
-      [true, true, false, false],
-    );
+    const { due, unknown } = await jobs.look(2);
+    assert.deepEqual([due.length, unknown.length], [2, 2]);
   });
 
   test('that follows another within five seconds finds no gap', async () => {

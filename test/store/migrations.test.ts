@@ -34,23 +34,26 @@ const rows = [
   `insert into belfry.jobs (name, expr, timezone, command, policy, source, config_id, trace_id, next_due_at)
    values ('of a file', '* * * * *', 'UTC', '{"type": "shell", "command": "true"}', '{}', 'file', '/config.toml', 'trace', now())`,
   `insert into belfry.jobs (name, expr, command, deleted_at) values ('deleted', '* * * * *', '{}', now())`,
-  `insert into belfry.runs (job_id, job_name, due_at, state, reason, command, ready_at, owner, queued_at, finished_at, trace_id)
-   select id, name, now() + n * interval '1 second', state, 'reason', '{}', now(), case when state = 'running' then 1 end, now(),
-          case when n > 3 then now() end, 'trace'
-     from belfry.jobs cross join unnest(array['queued', 'running', 'retrying', 'succeeded', 'failed', 'cancelled', 'skipped']) with ordinality as s(state, n)
+  `insert into belfry.runs (job_id, job_name, due_at, state, reason, command, queued_at, finished_at, trace_id)
+   select id, name, now() + n * interval '1 second', final, 'reason', '{}', now(), case when final is not null then now() end, 'trace'
+     from belfry.jobs
+    cross join unnest(array[null, null, null, 'succeeded', 'failed', 'cancelled', 'skipped']) with ordinality as s(final, n)
     where deleted_at is null`,
+  `insert into belfry.unfinished (run_id, job_id, state, overlap, ready_at, owner)
+   select id, job_id, (array['queued', 'running', 'retrying'])[id % 3 + 1], 'skip', now(), case when id % 3 = 1 then 1 end
+     from belfry.runs r where state is null and not exists (select from belfry.unfinished u where u.run_id = r.id)`,
 ];
 
 async function counts(url: string): Promise<Record<string, unknown>[]> {
   return await execute(
     url,
-    `select (select count(*) from belfry.nodes) as nodes, (select count(*) from belfry.jobs) as jobs, (select count(*) from belfry.runs) as runs,
+    `select (select count(*) from belfry.nodes) as nodes, (select count(*) from belfry.jobs) as jobs, (select count(*) from belfry.runs) as runs, (select count(*) from belfry.unfinished) as unfinished,
             (select count(*) from belfry.installation) as installations`,
   );
 }
 
 async function namesIn(url: string): Promise<Record<string, unknown>[]> {
-  return await execute(url, `select j.name, r.state, r.due_at from belfry.jobs j join belfry.runs r on r.job_id = j.id order by r.id`);
+  return await execute(url, `select j.name, r.state, r.due_at from belfry.jobs j join belfry.records r on r.job_id = j.id order by r.id`);
 }
 
 describe('the migrations', { timeout: 120_000 }, () => {

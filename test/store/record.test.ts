@@ -3,7 +3,20 @@
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
 import type { ClaimedRun } from '../../src/store/runs.ts';
-import { afterAll, claim, failedOnce, openStores, outcome, placeJob, placeNode, queueRuns, runNow, seconds } from '../support/jobs.ts';
+import {
+  afterAll,
+  claim,
+  failedOnce,
+  openStores,
+  outcome,
+  placeJob,
+  placeNode,
+  queueRuns,
+  runNow,
+  seconds,
+  torn,
+  wayOf,
+} from '../support/jobs.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
 
 const { url } = await testDatabase(test);
@@ -22,6 +35,8 @@ async function oneRunning(): Promise<ClaimedRun> {
   return run;
 }
 
+test.afterEach(async () => assert.deepEqual(await torn(stores), []));
+
 describe('what an attempt came to', () => {
   test('ends the run: state, reason, result, error, its note, and nobody holds it', async () => {
     const run = await oneRunning();
@@ -33,21 +48,21 @@ describe('what an attempt came to', () => {
       result: { out: 'x', n: [1, null] },
     });
     assert.equal(await runs.record(told), true);
-    const { state, reason, error, result, attempts, owner, finishedAt, failedCount, node } = await runNow(stores, run.id);
+    const { state, reason, error, result, attempts, finishedAt, failedCount, node } = await runNow(stores, run.id);
     assert.deepEqual(
-      { state, reason, error, result, attempts, owner, finishedAt, failedCount, node },
+      { state, reason, error, result, attempts, finishedAt, failedCount, node },
       {
         state: 'failed',
         reason: 'timed_out',
         error: 'took too long',
         result: { out: 'x', n: [1, null] },
         attempts: [told.note],
-        owner: null,
         finishedAt: told.finishedAt,
         failedCount: 1,
         node: `node ${me}`,
       },
     );
+    assert.equal(await wayOf(stores, run.id), undefined);
   });
 
   test('is kept of every attempt, and counted where it failed', async () => {
@@ -66,7 +81,8 @@ describe('what an attempt came to', () => {
   test('makes a run ready again that is tried again', async () => {
     const run = await oneRunning();
     await runs.record(failedOnce(run, seconds(5000)));
-    const { state, readyAt, finishedAt, owner, error } = await runNow(stores, run.id);
+    const { state, readyAt, finishedAt, error } = await runNow(stores, run.id);
+    const { owner } = (await wayOf(stores, run.id)) ?? {};
     assert.deepEqual(
       { state, readyAt, finishedAt, owner, error },
       { state: 'retrying', readyAt: seconds(5000), finishedAt: null, owner: null, error: 'exit status 3' },

@@ -10,14 +10,14 @@ export type Column = {
   readonly hasDefault: boolean;
 };
 
-/** The columns of our tables, in their order; `hasDefault` also of an identity. */
+/** The columns of our tables and views, in their order; `hasDefault` also of an identity. */
 export async function columnsOf(url: string): Promise<Column[]> {
   const rows = await execute(
     url,
     `select c.relname as "table", a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as "notNull",
             a.atthasdef or a.attidentity <> '' as "hasDefault"
        from pg_attribute a join pg_class c on c.oid = a.attrelid
-      where c.relnamespace = 'belfry'::regnamespace and c.relkind = 'r' and c.relname <> '__migrations' and a.attnum > 0 and not a.attisdropped
+      where c.relnamespace = 'belfry'::regnamespace and c.relkind in ('r', 'v') and c.relname <> '__migrations' and a.attnum > 0 and not a.attisdropped
       order by c.relname, a.attnum`,
   );
   return rows as Column[];
@@ -46,6 +46,8 @@ export async function definitionsIn(url: string): Promise<string[]> {
       where c.relnamespace = 'belfry'::regnamespace and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
      union all
      select format('table %s %s', relname, reloptions) from pg_class where relnamespace = 'belfry'::regnamespace and relkind in ('r', 'v', 'm', 'S')
+     union all
+     select format('view %s %s', relname, pg_get_viewdef(oid)) from pg_class where relnamespace = 'belfry'::regnamespace and relkind = 'v'
      union all
      select format('constraint %s %s', conname, pg_get_constraintdef(oid)) from pg_constraint where connamespace = 'belfry'::regnamespace
      union all

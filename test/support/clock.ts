@@ -1,6 +1,6 @@
 // A clock that stands still until it is set.
 
-import type { Clock } from '../../src/clock.ts';
+import type { Bell, Clock } from '../../src/clock.ts';
 
 export type StandingClock = Clock & {
   /** Lets time go on: wall clock and monotonic time together; whoever slept until then wakes. */
@@ -54,4 +54,14 @@ export function standingClock(start = new Date('2100-01-01T12:00:00Z')): Standin
         look();
       }),
   };
+}
+
+/** Whether a bell on this clock was rung since somebody waited for it last. */
+export async function hasRung(bell: Bell, clock: StandingClock): Promise<boolean> {
+  const over = new AbortController();
+  const rung = bell.rung(1, over.signal).then(() => true);
+  const hasNot = clock.asleep(1).then(() => false);
+  const answer = await Promise.race([rung, hasNot]);
+  over.abort();
+  return answer;
 }

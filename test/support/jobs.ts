@@ -1,10 +1,12 @@
 // Jobs and runs put in place as the product does it: through the stores.
 
+import { eq } from 'drizzle-orm';
 import { openDatabase, type Database } from '../../src/store/database.ts';
 import { jobStore, type Fire, type Fired, type JobRow, type JobStore, type WrittenJob } from '../../src/store/jobs.ts';
 import { nodeStore, type NodeStore } from '../../src/store/nodes.ts';
 import { recordStore, type RecordStore, type RunRow } from '../../src/store/records.ts';
 import { runStore, type ClaimedRun, type RunRecord, type RunStore } from '../../src/store/runs.ts';
+import { unfinished } from '../../src/store/schema.ts';
 
 type Scope = { after(fn: () => Promise<void>): void };
 
@@ -135,8 +137,30 @@ export async function runNow({ records }: Pick<Stores, 'records'>, id: number): 
   return row;
 }
 
+/** Where a run is on its way; nothing when it is at its end. */
+export async function wayOf({ database }: Pick<Stores, 'database'>, id: number): Promise<typeof unfinished.$inferSelect | undefined> {
+  const [row] = await database.orm.select().from(unfinished).where(eq(unfinished.runId, id));
+  return row;
+}
+
 /** The states of runs, in the order of their ids. */
 export async function statesOf({ database }: Pick<Stores, 'database'>, ids: readonly number[]): Promise<string[]> {
-  const rows = await database.sql<{ state: string }[]>`select state from belfry.runs where id = any (${ids}::bigint[]) order by id`;
+  const rows = await database.sql<{ state: string }[]>`select state from belfry.records where id = any (${ids}::bigint[]) order by id`;
   return rows.map(({ state }) => state);
+}
+
+/** Takes all jobs and runs away; nobody has looked for due jobs yet. */
+export async function clear({ database: { sql } }: Pick<Stores, 'database'>): Promise<void> {
+  await sql`delete from belfry.unfinished`;
+  await sql`delete from belfry.runs`;
+  await sql`delete from belfry.jobs`;
+  await sql`update belfry.installation set last_tick_at = null, gap_from = null, gap_to = null`;
+}
+
+/** Runs that are at their end and on their way at once, or neither: there must be none. */
+export async function torn({ database: { sql } }: Pick<Stores, 'database'>): Promise<object[]> {
+  return await sql`
+    select r.id, r.state as ended, u.run_id, u.state as way
+      from belfry.runs r full join belfry.unfinished u on u.run_id = r.id
+     where (r.state is null) <> (u.run_id is not null) or r.id is null`;
 }
