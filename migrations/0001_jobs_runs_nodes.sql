@@ -121,8 +121,8 @@ create trigger jobs_count_edits
     before update of name, expr, timezone, enabled, command, retry, timeout_ms, log, on_lost, overlap, misfire, catchup_window_ms, max_catchup
     on belfry.jobs for each row execute function belfry.job_edited();
 --> statement-breakpoint
--- Wakes the tickers of all nodes; polling makes it sure.
-create function belfry.jobs_changed() returns trigger language plpgsql as $$
+-- Wakes the tickers of all nodes, which look every second at the latest, for what is due before that.
+create function belfry.job_due_soon() returns trigger language plpgsql as $$
 begin
     notify belfry_jobs;
     return null;
@@ -130,8 +130,10 @@ end
 $$;
 --> statement-breakpoint
 create trigger jobs_wake_tickers
-    after insert or update of expr, timezone, enabled, deleted_at
-    on belfry.jobs for each statement execute function belfry.jobs_changed();
+    after insert or update of expr, timezone, enabled, revision
+    on belfry.jobs for each row
+    when (new.enabled and new.deleted_at is null and (new.next_due_at is null and new.ended_at is null or new.next_due_at < now() + interval '2 seconds'))
+    execute function belfry.job_due_soon();
 --> statement-breakpoint
 
 -- One row a due time or a trigger; also when we decide not to run it (skipped, with its reason). It is written when the run is

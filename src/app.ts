@@ -68,13 +68,13 @@ export async function startApp(given: Given): Promise<App> {
 }
 
 async function start(given: Given, stops: Stops): Promise<App> {
-  const { config, kinds, definitions, version, log, signal } = given;
+  const { config, kinds, definitions, version, log } = given;
   const clock = systemClock;
   const { duties } = config;
   const onError = (fault: unknown): void => log.warn({ err: fault }, 'connection_failed');
 
   const databaseUrl = config.database.url ?? (await startPrivateDatabase(given, stops));
-  await awaitDatabase({ url: databaseUrl, withinMs: 30_000, signal });
+  await awaitDatabase({ url: databaseUrl, withinMs: 30_000, signal: given.signal });
   await migrate({ url: databaseUrl, folder: migrationsFolder });
   const connections = { url: databaseUrl, applicationName: `belfry ${config.nodeName}`, onError };
   const database = openDatabase({ ...connections, maxConnections: config.database.maxConnections, plans: 'by_index' });
@@ -156,7 +156,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
   }
 
   const scheduleOf = rememberSchedules();
-  const managing: ManageDeps = { clock, log, kinds, defaultTimezone: config.timezone, scheduleOf, newTraceId, jobs: store.jobs, tick: tickBell };
+  const managing: ManageDeps = { clock, log, kinds, defaultTimezone: config.timezone, scheduleOf, newTraceId, jobs: store.jobs };
   const reload = async (read: readonly JobDefinition[]): Promise<void> => {
     if (duties.crontab && config.file !== undefined) await applyFile(managing, config.file, read);
   };

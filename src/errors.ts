@@ -17,15 +17,27 @@ export class Refusal extends Error {
   }
 }
 
-/** How each kind looks on the wire: the code of the seed calls (seed-api) and the HTTP status of /v1. */
-export const wire: Record<RefusalKind, { code: number; status: 400 | 403 | 404 | 409 | 413 | 503 }> = {
-  bad_input: { code: -2, status: 400 },
-  not_found: { code: -4, status: 404 },
-  conflict: { code: -5, status: 409 },
-  not_allowed: { code: -10, status: 403 },
-  too_large: { code: -2, status: 413 },
-  unavailable: { code: -10001, status: 503 },
-};
+/** What a caller is told of whatever was thrown; of a fault of ours nothing but that it is one. */
+export type Told = { readonly kind: RefusalKind | 'internal'; readonly message: string };
+
+/** A refusal as it is, and anything else without its inside. */
+export function toldOf(thrown: unknown): Told {
+  return thrown instanceof Refusal ? thrown : { kind: 'internal', message: 'internal error' };
+}
+
+/**
+ * How each kind looks on the wire: the HTTP status, and the code of the seed calls with theirs, which is 200 for all that
+ * their clients know by its code.
+ */
+export const wire = {
+  bad_input: { status: 400, code: -2, seedStatus: 200 },
+  not_found: { status: 404, code: -4, seedStatus: 200 },
+  conflict: { status: 409, code: -5, seedStatus: 200 },
+  not_allowed: { status: 403, code: -10, seedStatus: 403 },
+  too_large: { status: 413, code: -2, seedStatus: 413 },
+  unavailable: { status: 503, code: -10001, seedStatus: 500 },
+  internal: { status: 500, code: -10001, seedStatus: 500 },
+} as const satisfies Record<Told['kind'], object>;
 
 /** The text of whatever was thrown. */
 export function messageOf(thrown: unknown): string {

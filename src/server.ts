@@ -1,15 +1,17 @@
 // The HTTP server: what every request passes through, in order, and then the doors.
 
-import type { Server } from 'node:http';
+import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createAdaptorServer } from '@hono/node-server';
-import { Hono, type MiddlewareHandler } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
+import { getRequestListener } from '@hono/node-server';
+import { Hono, type Context, type MiddlewareHandler } from 'hono';
+import { seedPaths, seedRefusal } from './api/seed.ts';
+import { v1Refusal } from './api/v1.ts';
 import type { DoorEnv } from './api/wire.ts';
 import { guardOrigin } from './auth/guard.ts';
 import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
-import { Refusal, wire } from './errors.ts';
+import { Refusal, toldOf } from './errors.ts';
+import { show } from './faults.ts';
 import type { Log } from './observe/log.ts';
 import { beginWork, newTraceId, traceIdOf } from './observe/tracing.ts';
 
@@ -24,28 +26,13 @@ type Deps = {
 /** The whole of what is served, as an app that can be called without a socket. */
 export function makeApp(deps: Deps): Hono<DoorEnv> {
   const app = new Hono<DoorEnv>();
-  app.use(traced(deps));
+  app.use(observed(deps));
   app.use(guardOrigin(deps.http.hosts));
-  app.use(
-    bodyLimit({
-      maxSize: deps.http.bodyLimitBytes,
-      onError: () => {
-        throw new Refusal('too_large', `body: expected at most ${deps.http.bodyLimitBytes} bytes`);
-      },
-    }),
-  );
   app.get('/', (c) => c.text(welcome));
   app.route('/v1', deps.v1);
   app.route('/', deps.seed);
-  app.notFound((c) => c.json({ error: 'not_found', message: `no such call: ${c.req.method} ${c.req.path}` }, 404));
-  app.onError((fault, c) => {
-    if (fault instanceof Refusal) {
-      const { status, code } = wire[fault.kind];
-      return c.json({ code, message: fault.message, currentTime: Math.floor(deps.clock.now().getTime() / 1000), data: {} }, status);
-    }
-    c.get('log').error({ err: fault }, 'request_failed');
-    return c.json({ error: 'internal', message: 'internal error' }, 500);
-  });
+  app.notFound((c) => refusal(c, new Refusal('not_found', `no such call: ${c.req.method} ${show(c.req.path)}`)));
+  app.onError((fault, c) => refusal(c, fault));
   return app;
 }
 
@@ -59,8 +46,8 @@ const welcome = `Belfry is running.
 The README shows each call.
 `;
 
-/** Gives each request its trace id, answers it in the headers, and writes the access log. */
-function traced({ clock, log }: Deps): MiddlewareHandler<DoorEnv> {
+/** Gives each request its trace id, answers it in the headers, and writes the access log, however the request ends. */
+function observed({ clock, log, http }: Deps): MiddlewareHandler<DoorEnv> {
   return async (c, next) => {
     const begun = clock.monotonic();
     const traceId = traceIdOf(c.req.header('traceparent')) ?? newTraceId();
@@ -68,13 +55,29 @@ function traced({ clock, log }: Deps): MiddlewareHandler<DoorEnv> {
     const work = beginWork('request', traceId, { 'http.request.method': c.req.method, 'url.path': c.req.path });
     c.set('traceId', traceId);
     c.set('log', requestLog);
+    c.set('now', clock.now());
+    c.set('bodyLimitBytes', http.bodyLimitBytes);
     c.header('traceparent', work.traceparent);
     c.header('x-trace-id', traceId);
-    await next();
+    try {
+      await next();
+    } catch (thrown) {
+      // What is no Error passes by onError.
+      c.res = refusal(c, thrown);
+    }
     work.end();
     const ms = Math.round((clock.monotonic() - begun) * 1000) / 1000;
-    requestLog.info({ method: c.req.method, path: c.req.path, status: c.res.status, ms }, 'accesslog_http');
+    requestLog.info({ method: c.req.method, path: c.req.path.slice(0, longestPath), status: c.res.status, ms }, 'accesslog_http');
   };
+}
+
+// Nobody needs more of it in the log.
+const longestPath = 500;
+
+/** The answer to a request that came to nothing, in the words of the door that it was for. A fault of ours is logged here, once. */
+function refusal(c: Context<DoorEnv>, thrown: unknown): Response {
+  if (!(thrown instanceof Refusal)) c.get('log').error({ err: thrown }, 'request_failed');
+  return (seedPaths.has(c.req.path) ? seedRefusal : v1Refusal)(c, toldOf(thrown));
 }
 
 export type Listening = {
@@ -85,16 +88,16 @@ export type Listening = {
 
 /** Listens; answers the address as a URL. Refusal `unavailable` when the address can't be had. */
 export async function listen(app: Hono<DoorEnv>, http: Config['http']): Promise<Listening> {
-  const server = createAdaptorServer({
-    fetch: app.fetch,
-    serverOptions: {
+  const server = createServer(
+    {
       requestTimeout: http.readTimeoutMs,
       headersTimeout: Math.min(http.readHeaderTimeoutMs, http.readTimeoutMs),
       keepAliveTimeout: http.idleTimeoutMs,
       connectionsCheckingInterval: 500,
       maxHeaderSize: 16_384,
     },
-  }) as Server;
+    getRequestListener(app.fetch, { hostname: 'localhost' }),
+  );
   // A client that does not read its answer is let go.
   server.setTimeout(http.readTimeoutMs + http.writeTimeoutMs + http.idleTimeoutMs);
   await new Promise<void>((resolve, reject) => {

@@ -3,7 +3,7 @@
 
 import { Hono, type Context } from 'hono';
 import { z } from 'zod';
-import { messageOf, Refusal, wire } from '../errors.ts';
+import { Refusal, toldOf, wire, type Told } from '../errors.ts';
 import { states, type State } from '../runs/lifecycle.ts';
 import { label, oneOf, refuse, table, wholeNumber } from '../shapes.ts';
 import type { RunFilter, RunRow } from '../store/records.ts';
@@ -16,6 +16,9 @@ type Deps = {
     readonly byId: (id: number) => Promise<RunRow | undefined>;
   };
 };
+
+/** The paths whose answers have the envelope of these calls, whatever comes. */
+export const seedPaths: ReadonlySet<string> = new Set(['/createJob', '/listJobRecord', '/getJobRecordResult']);
 
 /** The seed calls; they take any method and answer 200 also for what was refused, as their clients expect. */
 export function seedApi(deps: Deps): Hono<DoorEnv> {
@@ -30,15 +33,14 @@ export function seedApi(deps: Deps): Hono<DoorEnv> {
       log.info({ job: name, id }, 'add_httpcreate_job_successed');
       return envelope(c, 0, 'success', { id });
     } catch (fault) {
-      if (fault instanceof Refusal) log.warn({ fault: fault.message }, 'add_httpcreate_job_failed');
+      log.warn({ fault: toldOf(fault).message }, 'add_httpcreate_job_failed');
       throw fault;
     }
   });
 
   app.all('/listJobRecord', async (c) => {
-    const asked = shaped(listRequest, await bodyOf(c));
-    const { page, size, cursor, ...filter } = asked;
-    const rows = await deps.records.list({ ...filter, before: cursor }, { limit: size === 0 ? 3 : size, offset: cursor === undefined ? page * size : 0 });
+    const { page, size, cursor, ...filter } = shaped(listRequest, await bodyOf(c));
+    const rows = await deps.records.list({ ...filter, before: cursor }, { limit: size, offset: cursor === undefined ? page * size : 0 });
     return envelope(c, 0, 'success', rows.map(recordOf));
   });
 
@@ -49,16 +51,12 @@ export function seedApi(deps: Deps): Hono<DoorEnv> {
     return envelope(c, 0, 'success', row.result ?? {});
   });
 
-  app.onError((fault, c) => {
-    if (fault instanceof Refusal) {
-      const { code, status } = wire[fault.kind];
-      return envelope(c, code, fault.message, {}, seedStatus(status));
-    }
-    c.get('log').error({ err: fault, message: messageOf(fault) }, 'request_failed');
-    return envelope(c, -10001, 'internal error', {}, 500);
-  });
-
   return app;
+}
+
+/** What these calls answer when they do not what was asked. */
+export function seedRefusal(c: Context<DoorEnv>, { kind, message }: Told): Response {
+  return envelope(c, wire[kind].code, message, {}, wire[kind].seedStatus);
 }
 
 const recordId = (least: number) => wholeNumber(least, Number.MAX_SAFE_INTEGER, true);
@@ -72,25 +70,22 @@ const moment = z.unknown().transform((value, context): Date => {
 
 const listRequest = table({
   page: wholeNumber(0, 1_000_000, true).default(0),
-  size: wholeNumber(0, 100, true).default(3),
+  size: wholeNumber(0, 100, true).default(0).transform((size) => (size === 0 ? 3 : size)),
   name: label(200).optional(),
   state: oneOf(...(states as readonly [State, ...State[]])).optional(),
   from: moment.optional(),
   to: moment.optional(),
   cursor: recordId(1).optional(),
+}).superRefine(({ from, to }, context) => {
+  if (from === undefined || to === undefined || from <= to) return;
+  context.addIssue({ code: 'custom', path: ['to'], message: `expected a time not before from, ${from.toISOString()}, got "${to.toISOString()}"` });
 });
 
 const resultRequest = table({ recordId: recordId(1) });
 
-function envelope(c: Context, code: number, message: string, data: unknown, status: 200 | 401 | 403 | 413 | 500 = 200): Response {
-  const body = JSON.stringify({ code, message, currentTime: Math.floor(Date.now() / 1000), data });
+function envelope(c: Context<DoorEnv>, code: number, message: string, data: unknown, status: 200 | 403 | 413 | 500 = 200): Response {
+  const body = JSON.stringify({ code, message, currentTime: Math.floor(c.get('now').getTime() / 1000), data });
   return c.body(body, status, { 'content-type': 'application/json; charset=utf-8' });
-}
-
-/** These calls answer 200 for what their clients handle by its code. */
-function seedStatus(status: number): 200 | 403 | 413 | 500 {
-  if (status === 403 || status === 413) return status;
-  return status >= 500 ? 500 : 200;
 }
 
 /** A run in the words of its first users: one record is one run. */

@@ -2,7 +2,7 @@
 
 import { Hono, type Context } from 'hono';
 import { z } from 'zod';
-import { Refusal, wire } from '../errors.ts';
+import { Refusal, wire, type Told } from '../errors.ts';
 import { inputOfRow } from '../jobs/written.ts';
 import { flag, table, wholeNumber } from '../shapes.ts';
 import type { JobRow } from '../store/jobs.ts';
@@ -24,37 +24,32 @@ export function v1Api(deps: Deps): Hono<DoorEnv> {
 
   app.get('/jobs', async (c) => {
     const { limit, after } = shaped(pageRequest, c.req.query());
-    const rows = await deps.jobs.list(after ?? '', limit + 1);
+    const rows = await deps.jobs.list(after, limit + 1);
     const jobs = rows.slice(0, limit).map(jobOf);
     return c.json({ jobs, ...(rows.length > limit ? { next: jobs.at(-1)?.name } : {}) });
   });
 
   app.get('/jobs/:name', async (c) => {
-    const job = await deps.jobs.byName(c.req.param('name'));
-    if (!job) throw new Refusal('not_found', 'job not found');
+    const name = nameOf(c);
+    const job = await deps.jobs.byName(name);
+    if (!job) throw new Refusal('not_found', `job not found: ${name}`);
     return c.json(jobOf(job));
   });
 
   app.delete('/jobs/:name', async (c) => {
-    const name = c.req.param('name');
+    const name = nameOf(c);
     await deps.deleteJob(name);
     c.get('log').info({ job: name }, 'deleted_job');
     return c.body(null, 204);
   });
 
-  app.post('/jobs/:name/enable', (c) => switchJob(c, c.req.param('name'), true));
-  app.post('/jobs/:name/disable', (c) => switchJob(c, c.req.param('name'), false));
+  app.post('/jobs/:name/enable', (c) => switchJob(c, nameOf(c), true));
+  app.post('/jobs/:name/disable', (c) => switchJob(c, nameOf(c), false));
 
   app.post('/jobs/:name/trigger', async (c) => {
     const { override } = shaped(triggerRequest, await bodyOf(c));
-    const run = await deps.trigger(c.req.param('name'), { override, traceId: c.get('traceId') });
+    const run = await deps.trigger(nameOf(c), { override, traceId: c.get('traceId') });
     return c.json({ id: run.id }, 202);
-  });
-
-  app.onError((fault, c) => {
-    if (fault instanceof Refusal) return c.json({ error: fault.kind, message: fault.message }, wire[fault.kind].status);
-    c.get('log').error({ err: fault }, 'request_failed');
-    return c.json({ error: 'internal', message: 'internal error' }, 500);
   });
 
   return app;
@@ -67,13 +62,25 @@ export function v1Api(deps: Deps): Hono<DoorEnv> {
   }
 }
 
+/** What these calls answer when they do not what was asked. */
+export function v1Refusal(c: Context<DoorEnv>, { kind, message }: Told): Response {
+  return c.json({ error: kind, message }, wire[kind].status);
+}
+
 const pageRequest = table({
   limit: wholeNumber(1, 1000, true).default(100),
-  // A name to go on after, as the `next` of the page before.
-  after: z.string().max(200).optional(),
+  // A name to go on after, as the `next` of the page before: at most 200 characters, of which each may count as two here.
+  after: z.string().max(400, 'expected a name, the "next" of the page before').default(''),
 });
 
 const triggerRequest = table({ override: flag().default(false) });
+
+const jobPath = table({ name: z.string() });
+
+/** Whatever can be the name of a row, also of one that was written by hand and would be refused as a new job. */
+function nameOf(c: Context<DoorEnv>): string {
+  return shaped(jobPath, c.req.param()).name;
+}
 
 /** A job as it is written down, and what became of that. */
 function jobOf(job: JobRow) {

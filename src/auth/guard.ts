@@ -3,6 +3,7 @@
 
 import type { MiddlewareHandler } from 'hono';
 import { Refusal } from '../errors.ts';
+import { show } from '../faults.ts';
 
 /**
  * Refuses (`not_allowed`) a request whose Host is not of this machine or configured (DNS rebinding), and one that a web page of
@@ -11,18 +12,19 @@ import { Refusal } from '../errors.ts';
 export function guardOrigin(hosts: readonly string[]): MiddlewareHandler {
   const configured = new Set(hosts.map((host) => host.toLowerCase()));
   return async (c, next) => {
-    const host = c.req.header('host') ?? '';
-    const name = hostName(host);
+    const host = c.req.header('host');
+    const name = hostName(host ?? '');
     if (name === undefined || !(isLoopback(name) || configured.has(name))) {
-      throw new Refusal('not_allowed', 'Host: expected this machine (localhost, 127.0.0.1) or a name listed in transport.http.hosts');
+      const expected = 'expected this machine (localhost, 127.0.0.1) or a name listed in transport.http.hosts';
+      throw new Refusal('not_allowed', `Host: ${expected}, got ${show(host)}`);
     }
     const origin = c.req.header('origin');
-    if (origin !== undefined && !isSameOrigin(origin, host)) {
-      throw new Refusal('not_allowed', 'Origin: calls from web pages of another origin are not allowed');
+    if (origin !== undefined && !isSameOrigin(origin, host ?? '')) {
+      throw new Refusal('not_allowed', `Origin: expected no call from a web page of another origin, got ${show(origin)}`);
     }
     const site = c.req.header('sec-fetch-site');
     if (site !== undefined && site !== 'same-origin' && site !== 'none') {
-      throw new Refusal('not_allowed', 'Sec-Fetch-Site: calls from web pages of another site are not allowed');
+      throw new Refusal('not_allowed', `Sec-Fetch-Site: expected no call from a web page of another site, got ${show(site)}`);
     }
     await next();
   };

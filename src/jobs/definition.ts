@@ -1,7 +1,8 @@
 // A job as somebody wrote it down, in TOML, JSON or a row of the table, checked and with every default filled in. Pure.
 
 import { z } from 'zod';
-import { isTimezone, parseExpression, zoneExpected, zoneIn } from '../crontab/expression.ts';
+import { isTimezone, zoneExpected, zoneIn } from '../crontab/expression.ts';
+import { rememberSchedules } from '../crontab/schedules.ts';
 import { messageOf, Refusal } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
 import { faultsIn, faultsOf, hintFor, hostileFaults, isTable, show } from '../faults.ts';
@@ -183,9 +184,12 @@ function expression() {
   });
 }
 
+// What was read before needs no second reading; many jobs share an expression.
+const readSchedule = rememberSchedules(1000);
+
 function whyNoExpression(expr: string, timezone: string, name: string): Fault | undefined {
   try {
-    parseExpression(expr, timezone, name);
+    readSchedule({ expr, timezone, name });
     return undefined;
   } catch (thrown) {
     if (!(thrown instanceof Refusal)) throw thrown;

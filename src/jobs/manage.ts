@@ -1,6 +1,6 @@
 // Jobs are made and changed here, wherever they come from: a request, the file, or a row written by hand.
 
-import type { Bell, Clock } from '../clock.ts';
+import type { Clock } from '../clock.ts';
 import type { Schedule } from '../crontab/expression.ts';
 import { Refusal } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
@@ -27,8 +27,6 @@ export type ManageDeps = {
     readonly disableFaulty: (id: number, revision: number, fault: string) => Promise<void>;
     readonly workOut: (id: number, revision: number, job: WorkedOut) => Promise<void>;
   };
-  /** Told when a job may be due sooner than the ticker thinks. */
-  readonly tick: Bell;
 };
 
 /** Makes a job as somebody asked for it over HTTP; answers its id. Refusals: `bad_input` with every fault, `conflict`. */
@@ -39,7 +37,6 @@ export async function createJob(deps: ManageDeps, input: unknown, traceId: strin
   const { definition } = parsed;
   const id = await deps.jobs.insert(written(deps, definition, { source: 'api', configId: null, traceId }));
   if (id === undefined) throw new Refusal('conflict', `name: a job named "${definition.name}" exists already`);
-  deps.tick.ring();
   return { id, name: definition.name };
 }
 
@@ -53,7 +50,6 @@ export async function setEnabled(deps: ManageDeps, name: string, enabled: boolea
   const job = await deps.jobs.byName(name);
   if (!job) throw new Refusal('not_found', `job not found: ${name}`);
   await deps.jobs.setEnabled(job.id, enabled, enabled ? firstDue(deps, job) : undefined);
-  deps.tick.ring();
 }
 
 /**
@@ -69,7 +65,6 @@ export async function applyFile(deps: ManageDeps, configId: string, definitions:
     await deps.jobs.setEnabled(job.id, false, undefined);
     deps.log.info({ job: job.name }, 'disabled_job_not_in_file');
   }
-  deps.tick.ring();
 }
 
 /** Works out a row that was written by hand; a bad one is switched off with its fault on it. `now` is the database's. */

@@ -87,6 +87,7 @@ async function openPostgres({ databaseUrl, installation, onError }: Options): Pr
   const connection = (max: number) => ({ connectionString: databaseUrl, max, connectionTimeoutMillis: 5000, query_timeout: 10_000, keepAlive: true });
   // Several nodes may start at once: BullMQ's migration holds a lock of its own.
   const client = new pg.Client({ connectionString: databaseUrl });
+  client.on('error', onError);
   await client.connect();
   try {
     await runMigrations(client);

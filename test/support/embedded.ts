@@ -11,7 +11,7 @@ import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { setInterval } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import postgres from 'postgres';
+import pg from 'pg';
 import { z } from 'zod';
 import { startEmbedded, type Embedded } from '../../src/embedded.ts';
 import { Refusal, type RefusalKind } from '../../src/errors.ts';
@@ -38,15 +38,16 @@ export function own(t: TestContext, dataDir: string, options: SpawnOptions = {},
   const script = `
     ${prelude}
     const { startEmbedded } = await import(${JSON.stringify(join(from, 'src/embedded.ts'))});
-    const { default: postgres } = await import(${JSON.stringify(import.meta.resolve('postgres'))});
+    const { default: pg } = await import(${JSON.stringify(import.meta.resolve('pg'))});
     const say = (what) => console.log(JSON.stringify(what));
     const progress = (line) => console.error(line);
     try {
       const db = await startEmbedded({ dataDir: ${JSON.stringify(dataDir)}, progress });
       process.once('SIGINT', async () => {
-        const sql = postgres(db.url, { max: 1 });
-        say(await sql\`select answer from kept\`);
-        await sql.end();
+        const client = new pg.Client({ connectionString: db.url });
+        await client.connect();
+        say((await client.query('select answer from kept')).rows);
+        await client.end();
         await db.stop();
       });
       say({ url: db.url });
@@ -88,11 +89,12 @@ export async function whileRunning(dataDir: string, look: (db: Embedded) => Prom
 
 /** The rows of one statement, on a connection of its own. */
 export async function ask(url: string, statement: string): Promise<Record<string, unknown>[]> {
-  const sql = postgres(url, { max: 1, onnotice: () => {} });
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
   try {
-    return (await sql.unsafe(statement)).map((row) => Object.fromEntries(Object.entries(row)));
+    return (await client.query<Record<string, unknown>>(statement)).rows;
   } finally {
-    await sql.end();
+    await client.end();
   }
 }
 
