@@ -83,9 +83,12 @@ export async function workOut(deps: ManageDeps, job: JobRow, now: Date): Promise
   deps.log.info({ trace_id: traceId, job: job.name }, 'add_db_job_successed');
 }
 
+/** Undefined: the row was edited by hand, or never worked out; the next tick does that. */
 function firstDue(deps: ManageDeps, job: JobRow): Date | undefined {
   const parsed = parseDefinition(inputOfRow(job), deps);
   if (!parsed.ok) throw new Refusal('conflict', `job ${job.name} can't be enabled: ${describeFaults(parsed.faults)}`);
+  const { source, configId, traceId } = job;
+  if (traceId === null || !isSame(job, written(deps, parsed.definition, { source, configId, traceId }))) return undefined;
   return deps.scheduleOf(parsed.definition).next(deps.clock.now());
 }
 
@@ -98,11 +101,16 @@ async function applyOne(deps: ManageDeps, configId: string, definition: JobDefin
     return;
   }
   if (job) await deps.jobs.update(job.id, wanted);
-  else if ((await deps.jobs.insert(wanted)) === undefined) {
+  else if ((await deps.jobs.insert(wanted)) === undefined && !(await isOwned(deps, configId, definition.name))) {
     deps.log.error({ ...fields, fault: 'the name is taken by a job that this file does not own' }, 'add_job_failed');
     return;
   }
   deps.log.info({ ...fields, changed: true }, 'add_job_successed');
+}
+
+/** Whether another node with the same file was a moment quicker. */
+async function isOwned(deps: ManageDeps, configId: string, name: string): Promise<boolean> {
+  return (await deps.jobs.byName(name))?.configId === configId;
 }
 
 function written(deps: ManageDeps, definition: JobDefinition, origin: Pick<WrittenJob, 'source' | 'configId' | 'traceId'>): WrittenJob {
