@@ -150,7 +150,14 @@ async function start(given: Given, stops: Stops): Promise<App> {
       return 1000;
     }, { onFault: (fault) => log.error({ err: fault }, 'cancel_watch_failed') });
     stops.add(async (atOnce) => {
+      const ended = new AbortController();
+      onceAborted(atOnce, async () => {
+        // Told to end at once, commands have a moment for it, whatever their kill_grace is.
+        await clock.sleep(lastMomentMs, ended.signal);
+        if (!ended.signal.aborted) await killLeftovers(markerOf(heartbeat.incarnation()));
+      });
       await Promise.all([worker.stop(config.shutdownGraceMs, atOnce), consumer.close()]);
+      ended.abort();
       await cancelling.stop();
     });
   }
@@ -219,6 +226,9 @@ export function builtInExecutors(config: Config): BuiltIn[] {
 // Connections for reading records, beside those of the work.
 const readers = 3;
 
+// Between TERM and KILL for the commands that still run when Belfry shall end at once; less than main.ts has for all of it.
+const lastMomentMs = 1000;
+
 const migrationsFolder = new URL('../migrations', import.meta.url).pathname;
 
 async function startPrivateDatabase({ config, progress, signal, failed }: Given, stops: Stops): Promise<string> {
@@ -250,4 +260,9 @@ function makeStops(): Stops {
       if (faults.length > 0) throw new AggregateError(faults, 'not everything could be stopped');
     },
   };
+}
+
+function onceAborted(signal: AbortSignal, act: () => Promise<void>): void {
+  if (signal.aborted) void act();
+  else signal.addEventListener('abort', () => void act(), { once: true });
 }

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after } from 'node:test';
@@ -57,6 +57,9 @@ export type Told = {
   readonly trace_id: string;
   readonly reason: string | null;
   readonly error?: string;
+  /** Of a row that stands for several due times. */
+  readonly due_count?: number;
+  readonly last_due_time?: string;
 };
 
 type Envelope<T> = { readonly code: number; readonly message: string; readonly currentTime: number; readonly data: T };
@@ -92,7 +95,7 @@ export async function folder(t: Scope): Promise<string> {
 
 /** Starts a Belfry; answers when it is running. Rejects with its last words when it ends instead. */
 export async function startBelfry(options: Options) {
-  const { child, exited, lines, logged, stderr } = await launch(options);
+  const { child, exited, lines, logged, stderr, pressCtrlC } = await launchBelfry(options);
   const address = String((await logged((line) => line.msg === 'running'))['address']);
 
   /** Calls with a JSON body (or none) and answers the parsed JSON. */
@@ -131,15 +134,14 @@ export async function startBelfry(options: Options) {
       child.kill(signal);
       return await exited;
     },
-    /** What a terminal does on Ctrl-C: SIGINT for Belfry and everything else in the foreground. */
-    pressCtrlC: (): void => void process.kill(-(child.pid ?? 0), 'SIGINT'),
+    pressCtrlC,
     exited,
   };
 }
 
 /** Starts a Belfry that is expected to refuse; answers how it ended and what it said. */
 export async function startRefused(options: Options): Promise<{ code: number | null; signal: NodeJS.Signals | null; stderr: string }> {
-  const { exited, stderr } = await launch(options);
+  const { exited, stderr } = await launchBelfry(options);
   return { ...(await exited), stderr: stderr() };
 }
 
@@ -150,7 +152,8 @@ process.on('exit', () => {
 });
 process.once('SIGTERM', () => process.exit(143));
 
-async function launch({ cwd, config, env }: Options) {
+/** Starts a Belfry; does not wait for it to run. */
+export async function launchBelfry({ cwd, config, env }: Options) {
   if (config !== undefined) await writeFile(join(cwd, 'config.toml'), config);
   const child = spawn(process.execPath, [main], {
     cwd,
@@ -192,7 +195,9 @@ async function launch({ cwd, config, env }: Options) {
     promise.catch(() => undefined);
     return promise;
   };
-  return { child, exited, lines, logged, stderr: () => stderr };
+  /** What a terminal does on Ctrl-C: SIGINT for Belfry and everything else in the foreground. */
+  const pressCtrlC = (): void => void process.kill(-(child.pid ?? 0), 'SIGINT');
+  return { child, exited, lines, logged, pressCtrlC, stderr: () => stderr };
 }
 
 /** Looks until something is found; answers it. */
@@ -201,7 +206,7 @@ export async function until<T>(look: () => Promise<T | undefined> | T | undefine
   for (;;) {
     const found = await look();
     if (found !== undefined) return found;
-    assert.ok(performance.now() < deadline, `waited ${withinMs} ms in vain until ${look}`);
+    if (performance.now() >= deadline) throw new Error(`waited in vain for ${withinMs} ms`);
     await sleep(25);
   }
 }
@@ -209,13 +214,13 @@ export async function until<T>(look: () => Promise<T | undefined> | T | undefine
 export type Process = { readonly pid: number; readonly name: string };
 
 /** The processes of a folder's Belfry, itself included: at home in the folder, or with it for a HOME as all its commands have. */
-export function processesOf(folder: string): Process[] {
-  return livingProcesses((pid) => `${readlinkSync(`/proc/${pid}/cwd`)}/`.startsWith(`${folder}/`) || began(pid, `HOME=${folder}`));
+export function processesOf(home: string): Process[] {
+  return livingProcesses((pid) => `${readlinkSync(`/proc/${pid}/cwd`)}/`.startsWith(`${home}/`) || began(pid, `HOME=${home}`));
 }
 
 /** The processes of a run, wherever they went: they bear the folder, the run's id and a marker of Belfry. */
-export function processesOfRun(folder: string, id: number): Process[] {
-  return livingProcesses((pid) => began(pid, `HOME=${folder}`, `BELFRY_RUN_ID=${id}`, 'BELFRY_MARKER='));
+export function processesOfRun(home: string, id: number): Process[] {
+  return livingProcesses((pid) => began(pid, `HOME=${home}`, `BELFRY_RUN_ID=${id}`, 'BELFRY_MARKER='));
 }
 
 function livingProcesses(isMeant: (pid: number) => boolean): Process[] {
@@ -254,6 +259,3 @@ export async function freePort(): Promise<number> {
   await new Promise((closed) => server.close(closed));
   return port;
 }
-
-/** What a Belfry at any free port calls itself. */
-export const defaultName = `${hostname()}:0`;

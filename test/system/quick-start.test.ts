@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import {
   folder,
   freePort,
+  launchBelfry,
   limitMs,
   processesOf,
   startBelfry,
@@ -27,6 +28,7 @@ describe('the quick start: an empty folder, the shipped config.toml, no database
   let port: number;
   let belfry: Belfry;
   let recordsBefore: readonly Told[];
+  let firstStart: { ending: unknown; left: unknown };
 
   // All of it as it is shipped, but for the port: another Belfry may have it.
   const start = (more = ''): Promise<Belfry> => {
@@ -43,7 +45,15 @@ describe('the quick start: an empty folder, the shipped config.toml, no database
   before(async () => {
     cwd = await folder(scope);
     port = await freePort();
+    const first = await launchBelfry({ cwd });
+    await until(() => processesOf(cwd).find(({ name }) => name === 'postgres' || name === 'initdb'));
+    first.pressCtrlC();
+    firstStart = { ending: await first.exited, left: processesOf(cwd) };
     belfry = await start();
+  });
+
+  test('it was not harmed by a Ctrl-C in the middle of its first start', () => {
+    assert.deepEqual(firstStart, { ending: { code: 0, signal: null }, left: [] });
   });
 
   test('it listens where its config.toml says, on this machine only', async () => {
@@ -80,7 +90,7 @@ describe('the quick start: an empty folder, the shipped config.toml, no database
     const { status, type, body } = await sample('/listJobRecord');
     assert.deepEqual([status, type], [200, 'application/json; charset=utf-8']);
     assert.match(body, /^\{"code":0,"message":"success","currentTime":\d{10},"data":\[\{"id":\d+,"name":"/);
-    const [record, ...others] = dataOf<Record<string, unknown>[]>(body);
+    const [record, ...others] = dataOf(body) as Record<string, unknown>[];
     assert.deepEqual(others, []);
     const first = ['id', 'name', 'type', 'command', 'result', 'failed_cnt', 'create_time', 'started_time', 'finished_time'];
     const added = ['state', 'attempts', 'due_time', 'node', 'trace_id', 'reason'];
@@ -94,7 +104,7 @@ describe('the quick start: an empty folder, the shipped config.toml, no database
       assert.match(String(moment), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/);
     }
     const there = await sh(`curl -si -d '{"recordId":"${record?.id}"}' ${belfry.address}/getJobRecordResult`);
-    const { out, err, stderr, exitCode } = dataOf<Record<string, unknown>>(there.body);
+    const { out, err, stderr, exitCode } = dataOf(there.body) as Record<string, unknown>;
     assert.deepEqual({ out, err, stderr, exitCode }, { out: 'hello\n', err: '<nil>', stderr: '', exitCode: 0 });
     assert.deepEqual(JSON.parse(record?.result ?? ''), dataOf(there.body));
 
@@ -171,8 +181,8 @@ async function sh(line: string): Promise<{ status: number; type: string; body: s
   return { status: Number(/^HTTP\S+ (\d+)/.exec(head)?.[1]), type: /^content-type: (.*)$/im.exec(head)?.[1]?.trim() ?? '', body };
 }
 
-function dataOf<T>(body: string): T {
-  return (JSON.parse(body) as { data: T }).data;
+function dataOf(body: string): unknown {
+  return (JSON.parse(body) as { data: unknown }).data;
 }
 
 async function allRecords(belfry: Belfry): Promise<readonly Told[]> {

@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { folder, limitMs, processesOf, processesOfRun, startBelfry, until, type Belfry } from '../support/belfry.ts';
-import { testDatabase } from '../support/postgres.ts';
+import { execute, testDatabase } from '../support/postgres.ts';
 
 /** A tree of processes, one of them in a session of its own. */
 const tree = 'setsid sleep 1000 & sleep 1000 & sleep 1000; true';
@@ -61,6 +61,31 @@ describe('Belfry killed by kill -9 while a run is under way, and started again',
     );
     assert.equal((await belfry.resultOf(run))['out'], 'attempt 2\n');
     assert.deepEqual(processesOfRun(cwd, run), []);
+  });
+});
+
+describe('Belfry that was not there at due times', { timeout: 2 * limitMs }, () => {
+  test('runs the latest of them at the next start, and writes the others down as missed in one row', async (t) => {
+    const { url, start } = await place(t);
+    const stopped = await start();
+    await stopped.create({ ...everySecond, name: 'every-minute', expr: '* * * * *' });
+    await stopped.end('SIGTERM');
+    // As if that had been an hour ago.
+    await execute(url, `update belfry.installation set last_tick_at = last_tick_at - interval '1 hour'`);
+    await execute(url, `update belfry.jobs set next_due_at = next_due_at - interval '1 hour'`);
+
+    const belfry = await start();
+    const [caughtUp, missed] = await until(async () => {
+      const records = (await belfry.records({ name: 'every-minute' })).toReversed();
+      const succeeded = records.find(({ state }) => state === 'succeeded');
+      return succeeded && [succeeded, records.filter(({ due_time }) => due_time < succeeded.due_time)];
+    });
+    const [row, ...others] = missed;
+    assert.deepEqual([row?.state, row?.reason, others], ['skipped', 'missed', []]);
+    const [first, last] = [Date.parse(String(row?.due_time)), Date.parse(String(row?.last_due_time))];
+    assert.equal(row?.due_count, (last - first) / 60_000 + 1);
+    assert.ok(row.due_count >= 55, `${row.due_count} are missed`);
+    assert.equal(Date.parse(caughtUp.due_time), last + 60_000);
   });
 });
 
@@ -136,10 +161,11 @@ describe('Belfry told to stop (SIGTERM) while a run is under way', { timeout: 2 
     assert.ok(stopped.lines.slice(stopping).filter(({ msg }) => msg === 'arrived_job').length <= 1);
   });
 
-  test('twice: ends the run at once and records that', async (t) => {
-    const { cwd, start } = await place(t, 'shutdown_grace = "1h"');
+  test('twice: ends the run at once, also one that takes no notice of TERM, and records that', async (t) => {
+    const { cwd, start } = await place(t, 'shutdown_grace = "1h"\nworker.kill_grace = "10m"');
     const stopped = await start();
-    const { run } = await startLong(stopped, cwd, { retry: { max_attempts: 1 }, command: { type: 'shell', target: tree } });
+    const target = `trap '' TERM; ${tree}`;
+    const { run } = await startLong(stopped, cwd, { retry: { max_attempts: 1 }, command: { type: 'shell', target } });
     stopped.pressCtrlC();
     await stopped.logged(({ msg }) => msg === 'stopping');
     assert.deepEqual(await stopped.end('SIGTERM'), { code: 0, signal: null });
@@ -154,7 +180,7 @@ describe('Belfry told to stop (SIGTERM) while a run is under way', { timeout: 2 
 async function place(t: { after(fn: () => Promise<void>): void }, config = '') {
   const { url } = await testDatabase(t, 'empty');
   const cwd = await folder(t);
-  return { cwd, start: (): Promise<Belfry> => startBelfry({ cwd, config, env: { BELFRY_DATABASE_URL: url } }) };
+  return { url, cwd, start: (): Promise<Belfry> => startBelfry({ cwd, config, env: { BELFRY_DATABASE_URL: url } }) };
 }
 
 /** Makes the job "long" and triggers it; answers the run when its command is under way. */
