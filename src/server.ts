@@ -2,7 +2,7 @@
 
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { getRequestListener } from '@hono/node-server';
+import { getRequestListener, RequestError } from '@hono/node-server';
 import { Hono, type Context, type MiddlewareHandler } from 'hono';
 import { seedPaths, seedRefusal } from './api/seed.ts';
 import { v1Refusal } from './api/v1.ts';
@@ -60,9 +60,10 @@ function observed({ clock, log, http }: Deps): MiddlewareHandler<DoorEnv> {
     c.header('traceparent', work.traceparent);
     c.header('x-trace-id', traceId);
     try {
+      if (c.env?.isMalformed === true) throw new Refusal('bad_input', 'request: expected a path and a Host that make a URL');
       await next();
     } catch (thrown) {
-      // What is no Error passes by onError.
+      // What is thrown and no Error passes by onError.
       c.res = refusal(c, thrown);
     }
     work.end();
@@ -88,20 +89,30 @@ export type Listening = {
 
 /** Listens; answers the address as a URL. Refusal `unavailable` when the address can't be had. */
 export async function listen(app: Hono<DoorEnv>, http: Config['http']): Promise<Listening> {
+  const answer = getRequestListener(app.fetch, {
+    // Stands in for the Host of HTTP/1.0, which may have none; the guard looks at the header itself.
+    hostname: 'localhost',
+    // Of a request whose path and Host make no URL there is nothing to call the app with but that.
+    errorHandler: (fault) =>
+      fault instanceof RequestError
+        ? app.fetch(new Request('http://localhost/'), { isMalformed: true })
+        : new Response(null, { status: 500 }),
+  });
   const server = createServer(
     {
       requestTimeout: http.readTimeoutMs,
-      headersTimeout: Math.min(http.readHeaderTimeoutMs, http.readTimeoutMs),
+      headersTimeout: shorter(http.readHeaderTimeoutMs, http.readTimeoutMs),
       keepAliveTimeout: http.idleTimeoutMs,
       connectionsCheckingInterval: 500,
       maxHeaderSize: 16_384,
     },
-    getRequestListener(app.fetch, { hostname: 'localhost' }),
+    (incoming, outgoing) => void answer(incoming, outgoing),
   );
   // A client that does not read its answer is let go.
-  server.setTimeout(http.readTimeoutMs + http.writeTimeoutMs + http.idleTimeoutMs);
+  server.setTimeout(http.writeTimeoutMs === 0 ? 0 : http.readTimeoutMs + http.writeTimeoutMs + http.idleTimeoutMs);
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (fault: NodeJS.ErrnoException) => {
+    // Later on it is about one connection that could not be accepted; the others go on.
+    server.on('error', (fault: NodeJS.ErrnoException) => {
       reject(new Refusal('unavailable', `transport.http.addr: can't listen on ${http.host}:${http.port} (${fault.code ?? fault.message})`));
     });
     server.listen(http.port, http.host, resolve);
@@ -120,4 +131,9 @@ export async function listen(app: Hono<DoorEnv>, http: Config['http']): Promise<
       await closed;
     },
   };
+}
+
+/** The shorter of two timeouts, of which 0 is none. */
+function shorter(a: number, b: number): number {
+  return a === 0 || b === 0 ? a + b : Math.min(a, b);
 }

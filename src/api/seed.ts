@@ -70,7 +70,9 @@ const moment = z.unknown().transform((value, context): Date => {
 
 const listRequest = table({
   page: wholeNumber(0, 1_000_000, true).default(0),
-  size: wholeNumber(0, 100, true).default(0).transform((size) => (size === 0 ? 3 : size)),
+  size: wholeNumber(0, 100, true)
+    .default(0)
+    .transform((size) => (size === 0 ? 3 : size)),
   name: label(200).optional(),
   state: oneOf(...(states as readonly [State, ...State[]])).optional(),
   from: moment.optional(),
@@ -78,7 +80,11 @@ const listRequest = table({
   cursor: recordId(1).optional(),
 }).superRefine(({ from, to }, context) => {
   if (from === undefined || to === undefined || from <= to) return;
-  context.addIssue({ code: 'custom', path: ['to'], message: `expected a time not before from, ${from.toISOString()}, got "${to.toISOString()}"` });
+  context.addIssue({
+    code: 'custom',
+    path: ['to'],
+    message: `expected a time not before from, ${from.toISOString()}, got "${to.toISOString()}"`,
+  });
 });
 
 const resultRequest = table({ recordId: recordId(1) });

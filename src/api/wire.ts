@@ -7,9 +7,14 @@ import { Refusal } from '../errors.ts';
 import { describeFaults, faultsOf, hostileFaults } from '../faults.ts';
 import type { Log } from '../observe/log.ts';
 
-/** Set for every request by the server before a door is reached; `incoming` is there when it came through a socket. */
+/** Set for every request by the server before a door is reached. */
 export type DoorEnv = {
-  Bindings: { readonly incoming?: IncomingMessage };
+  Bindings: {
+    /** There when the request came through a socket. */
+    readonly incoming?: IncomingMessage;
+    /** It came with a path and a Host that make no URL. */
+    readonly isMalformed?: boolean;
+  };
   Variables: {
     readonly traceId: string;
     readonly log: Log;
@@ -44,9 +49,7 @@ export function shaped<T extends z.ZodType>(schema: T, input: unknown): z.output
 
 async function bytesOf(c: Context<DoorEnv>): Promise<Uint8Array> {
   const limit = c.get('bodyLimitBytes');
-  // Undefined where the app is called without a server.
-  const bindings: DoorEnv['Bindings'] | undefined = c.env;
-  if (bindings?.incoming) return await received(bindings.incoming, limit);
+  if (c.env?.incoming) return await received(c.env.incoming, limit);
   const bytes = new Uint8Array(await c.req.arrayBuffer());
   if (bytes.length > limit) throw tooLarge(limit);
   return bytes;
