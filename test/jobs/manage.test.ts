@@ -210,9 +210,9 @@ describe('the jobs of a file', () => {
       { source, configId, traceId, nextDueAt },
       { source: 'file', configId: '/a.toml', traceId: 'trace 1', nextDueAt: seconds(3600) },
     );
-    assert.deepEqual(lines.map(({ msg, job, trace_id: trace }) => [msg, job, trace]).sort(), [
-      ['add_job_successed', 'one', 'trace 1'],
-      ['add_job_successed', 'two', 'trace 2'],
+    assert.deepEqual(lines.map(({ msg, job, trace_id: trace }) => `${msg} ${String(job)} ${String(trace)}`).sort(), [
+      'add_job_successed one trace 1',
+      'add_job_successed two trace 2',
     ]);
   });
 

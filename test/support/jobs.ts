@@ -1,6 +1,7 @@
 // Jobs and runs put in place as the product does it: through the stores.
 
 import { eq } from 'drizzle-orm';
+import type { Policy } from '../../src/runs/lifecycle.ts';
 import { openDatabase, type Database } from '../../src/store/database.ts';
 import { jobStore, type Fire, type Fired, type JobRow, type JobStore, type WrittenJob } from '../../src/store/jobs.ts';
 import { nodeStore, type NodeStore } from '../../src/store/nodes.ts';
@@ -26,7 +27,7 @@ export function openStores(scope: Scope, url: string): Stores {
 }
 
 export const retryOnce = { maxAttempts: 1, delayMs: 1000, maxDelayMs: 1000, factor: 1, jitter: 0 };
-export const plainPolicy = { retry: retryOnce, timeoutMs: 1000, onLost: 'fail' as const, log: true };
+export const plainPolicy: Policy = { retry: retryOnce, timeoutMs: 1000, onLost: 'fail', log: true };
 
 /** Noon of a day in which all tests that choose their time take place. */
 export const noon = new Date('2100-01-01T12:00:00Z');
