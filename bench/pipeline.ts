@@ -15,7 +15,7 @@ import { startServers, type Servers } from './support/servers.ts';
 const backend = process.argv[2] ?? 'redis';
 const count = Number(process.argv[3] ?? (backend === 'redis' ? 20_000 : 10_000));
 const rounds = Number(process.argv[4] ?? 3);
-const slots = 200;
+const slots = 500;
 
 const noop: Executor = {
   type: 'noop',

@@ -103,7 +103,7 @@ async function openPostgres({ databaseUrl, installation, onError }: Options): Pr
       await queue.addBulk(messages.map((data) => ({ name: messageName, data })));
     },
     consume: async (take, fetchers) => {
-      const worker = new Worker<Message>(name, ({ data }) => take(data), { ...workerOptions, connection: connection(fetchers + 1), concurrency: fetchers });
+      const worker = new Worker<Message>(name, ({ data }) => take(data), { ...workerOptions, connection: connection(5), concurrency: fetchers });
       worker.on('error', onError);
       await worker.waitUntilReady();
       return { close: () => worker.close() };

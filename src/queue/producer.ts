@@ -19,10 +19,10 @@ type Deps = {
 };
 
 /** A worker fetches so many messages at a time. */
-export const fetchersPerWorker = 4;
+export const fetchersPerWorker = 8;
 
 const longestSleepMs = 1000;
-const mostInMessage = 50;
+const mostInMessage = 100;
 
 /** Dispatches until stopped; `bell` wakes it. */
 export function startProducer(deps: Deps, bell: Bell): Loop {
