@@ -203,10 +203,16 @@ export function jobStore({ sql, orm }: Database) {
     const ids = moves.map((move) => move.jobId);
     return await sql<Fired[]>`
       with move as (
-          select * from json_to_recordset(${JSON.stringify(moves)}::text::json)
-              as m("jobId" bigint, "revision" integer, "seen" timestamptz, "next" timestamptz, "fires" json)
+          select * from json_to_recordset(${JSON.stringify(moves.map(({ fires: _, ...move }) => move))}::text::json)
+              as m("jobId" bigint, "revision" integer, "seen" timestamptz, "next" timestamptz)
+      ), due as (
+          select * from json_to_recordset(${JSON.stringify(moves.flatMap(({ jobId, fires }) => fires.map((fire) => ({ jobId, ...fire }))))}::text::json)
+              as d("jobId" bigint, "dueAt" timestamptz, "lastDueAt" timestamptz, "dueCount" integer, "reason" text, "catchup" boolean,
+                   "overlap" text)
+      ), busy as (
+          select job_id, count(*) as others from belfry.unfinished where job_id = any (${ids}::bigint[]) group by job_id
       ), locked as (
-          select j.id, move."next", move."fires"
+          select j.id, move."next"
             from belfry.jobs j join move on move."jobId" = j.id
            where j.id = any (${ids}::bigint[]) and j.revision = move."revision"
              and date_trunc('milliseconds', j.next_due_at) = move."seen" and j.enabled and j.deleted_at is null
@@ -217,7 +223,7 @@ export function jobStore({ sql, orm }: Database) {
              set next_due_at = locked."next", ended_at = case when locked."next" is null then ${now}::timestamptz end
             from locked
            where j.id = any (${ids}::bigint[]) and j.id = locked.id
-          returning j.id, j.name, j.command, j.policy, j.overlap, j.trace_id, locked."fires"
+          returning j.id, j.name, j.command, j.policy, j.overlap, j.trace_id
       ), replaced as (
           update belfry.unfinished u
              set cancel_at = ${now}
@@ -231,21 +237,19 @@ export function jobStore({ sql, orm }: Database) {
                  moved.command, moved.policy, coalesce(due."overlap", moved.overlap), due."catchup",
                  ${now}, case when told.reason is not null then ${now}::timestamptz end, moved.trace_id
             from moved
-            cross join json_to_recordset(moved."fires")
-                    as due("dueAt" timestamptz, "lastDueAt" timestamptz, "dueCount" integer, "reason" text, "catchup" boolean, "overlap" text)
-            cross join lateral (
-                select case coalesce(due."overlap", moved.overlap) when 'skip' then 1 when 'wait' then 2 when 'wait_all' then 1000 end as most
-            ) as held
+            join due on due."jobId" = moved.id
+            left join busy on busy.job_id = moved.id
             cross join lateral (
                 select case when due."reason" is not null then due."reason"
-                            when held.most is null       then null
-                            when held.most <= (select count(*)
-                                                 from (select from belfry.unfinished u where u.job_id = moved.id limit held.most) as others)
-                                                          then case held.most when 1000 then 'limit' else 'overlap' end
+                            when busy.others >= case coalesce(due."overlap", moved.overlap)
+                                                    when 'skip' then 1 when 'wait' then 2 when 'wait_all' then 1000 end
+                                                          then case when busy.others >= 1000 then 'limit' else 'overlap' end
                        end as reason
-                 -- Counted once, however often it is named above.
+                -- Worked out once, however often it is named above.
                 offset 0
             ) as told
+           -- Ids in the order of due times: those that wait get their turn in it.
+           order by due."dueAt", moved.id
           on conflict (job_id, due_at, target) where cause = 'schedule' do nothing
           returning id, job_id, job_name, due_at, state, reason, overlap, catchup, trace_id
       ), begun as (

@@ -60,6 +60,8 @@ export type RunStore = ReturnType<typeof runStore>;
 export function runStore({ sql }: Database) {
   const records: Batched<RunRecord, boolean> = groupCommit(writeRecords, { most: 250 });
   const claims: Batched<Claim, ClaimedRun[]> = groupCommit(claimTogether, { most: 100 });
+  // How far the search for what can be forgotten has come.
+  let lookedUpTo = 0;
 
   return {
     /**
@@ -174,16 +176,20 @@ export function runStore({ sql }: Database) {
          where r.id = any (array(select run_id from held)) order by r.id`,
 
     /**
-     * Forgets runs that ended before `before`, at most `limit` of them: the oldest rows are looked at, by id, so that a step
-     * costs the same however many there are.
+     * Forgets runs that ended before `before`: of the next `limit` rows by id those that did, so that a step costs the same
+     * however many there are. It begins again with the oldest once it has come to rows that were made after `before`.
      */
     forget: async (before: Date, limit: number): Promise<number> => {
-      const rows = await sql`
-        delete from belfry.runs
-         where id in (select id from (select id, finished_at from belfry.runs order by id limit ${limit}) as oldest
-                       where finished_at < ${before})
-        returning id`;
-      return rows.length;
+      const [step] = await sql<{ forgotten: number; upTo: number | null; isYoung: boolean }[]>`
+        with looked as materialized (
+            select id, queued_at, finished_at from belfry.runs where id > ${lookedUpTo} order by id limit ${limit}
+        ), gone as (
+            delete from belfry.runs where id = any (array(select id from looked where finished_at < ${before})) returning id
+        )
+        select (select count(*) from gone) as forgotten, (select max(id) from looked) as "upTo",
+               coalesce((select max(queued_at) from looked) >= ${before}, true) as "isYoung"`;
+      lookedUpTo = step === undefined || step.isYoung ? 0 : (step.upTo ?? 0);
+      return step?.forgotten ?? 0;
     },
 
     /** Resolves when nothing is waiting to be written. */

@@ -189,12 +189,8 @@ describe('over fifty thousand runs', { timeout: 120_000 }, () => {
     ['reading on from an id', 200, async () => () => records.list({ before: 40_000 }, page)],
     ['reading one', 10, async () => () => records.byId(40_000)],
   ];
-  // Where one is known not to, this says why.
-  const todo: Record<string, string> = {
-    forgetting: 'planned by index, its delete passes through all runs: where id = any (array(…)) would not',
-  };
   for (const [what, most, prepare] of steps) {
-    test(`${what} looks up what it needs`, { todo: todo[what] ?? false }, async (t) => {
+    test(`${what} looks up what it needs`, async (t) => {
       const work = await prepare();
       const { passedThrough, rows } = await readsOf(work);
       t.diagnostic(`${rows} rows read`);
