@@ -68,12 +68,15 @@ function observed({ clock, log, http }: Deps): MiddlewareHandler<DoorEnv> {
     }
     work.end();
     const ms = Math.round((clock.monotonic() - begun) * 1000) / 1000;
-    requestLog.info({ method: c.req.method, path: c.req.path.slice(0, longestPath), status: c.res.status, ms }, 'accesslog_http');
+    requestLog.info({ method: c.req.method, path: pathOf(c.req.url), status: c.res.status, ms }, 'accesslog_http');
   };
 }
 
-// Nobody needs more of it in the log.
-const longestPath = 500;
+/** The beginning of the path, percent-encoded as it was sent: nothing in it can move a terminal. */
+function pathOf(url: string): string {
+  const [path = ''] = url.slice(url.indexOf('/', 8)).split('?', 1);
+  return path.slice(0, 500);
+}
 
 /** The answer to a request that came to nothing, in the words of the door that it was for. A fault of ours is logged here, once. */
 function refusal(c: Context<DoorEnv>, thrown: unknown): Response {

@@ -61,12 +61,15 @@ export function seedRefusal(c: Context<DoorEnv>, { kind, message }: Told): Respo
 
 const recordId = (least: number) => wholeNumber(least, Number.MAX_SAFE_INTEGER, true);
 
-/** A moment as RFC 3339. */
+/** A moment as RFC 3339, in the years that it and PostgreSQL can write. */
 const moment = z.unknown().transform((value, context): Date => {
   const parsed = z.iso.datetime({ offset: true }).safeParse(value);
   const at = new Date(parsed.success ? parsed.data : Number.NaN);
-  return Number.isNaN(at.getTime()) ? refuse(context, value, 'expected a time such as "2030-01-23T09:00:00Z"') : at;
+  return at >= firstMoment && at <= lastMoment ? at : refuse(context, value, 'expected a time such as "2030-01-23T09:00:00Z"');
 });
+
+const firstMoment = new Date('0001-01-01T00:00:00Z');
+const lastMoment = new Date('9999-12-31T23:59:59.999Z');
 
 const listRequest = table({
   page: wholeNumber(0, 1_000_000, true).default(0),

@@ -34,7 +34,7 @@ export async function bodyOf(c: Context<DoorEnv>): Promise<unknown> {
   try {
     return JSON.parse(text);
   } catch (fault) {
-    throw new Refusal('bad_input', `body: expected JSON, got ${text.length} characters that are none${placeOf(fault)}`);
+    throw new Refusal('bad_input', `body: expected JSON, got ${text.length} characters that are not JSON${placeOf(fault)}`);
   }
 }
 
