@@ -14,6 +14,9 @@ const exitBadConfig = 78;
 // After a second signal, so long for runs to be recorded before the process ends whatever hangs.
 const lastGraceMs = 5000;
 
+// npm hands on to us a Ctrl-C that the terminal has sent to us already: so soon, a second signal is the same one.
+const sameSignalMs = 500;
+
 await main();
 
 async function main(): Promise<void> {
@@ -66,18 +69,20 @@ function end(message: string, code: number): never {
   process.exit(code);
 }
 
-/** The first signal: stop in order, also while starting. The second: at once. */
+/** The first signal: stop in order, also while starting. A second one later: at once. */
 function stopOnSignals(log: Log, progress: (line: string) => void) {
+  let firstAt = 0;
   const starting = new AbortController();
   const atOnce = new AbortController();
   let app: App | undefined;
   const hear = (signal: NodeJS.Signals): void => {
     if (!starting.signal.aborted) {
+      firstAt = performance.now();
       progress('stopping; what runs may finish (again: at once)');
       log.info({ signal }, 'stopping');
       starting.abort();
       if (app) void stop(app, log, atOnce.signal);
-    } else {
+    } else if (performance.now() - firstAt >= sameSignalMs) {
       atOnce.abort();
       setTimeout(() => process.exit(1), lastGraceMs).unref();
     }

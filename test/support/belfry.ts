@@ -13,7 +13,7 @@ import { after } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
-const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const checkout = fileURLToPath(new URL('../..', import.meta.url));
 
 type Scope = { after(fn: () => Promise<void>): void };
 
@@ -24,6 +24,8 @@ type Options = {
   readonly config?: string;
   /** Beside PATH, HOME, JSON logs and any free port. */
   readonly env?: Record<string, string | undefined>;
+  /** By `npm start`, which builds it, instead of from the source. */
+  readonly npm?: boolean;
 };
 
 export type LogLine = Record<string, unknown> & { readonly msg: string; readonly time: string };
@@ -95,7 +97,7 @@ export async function folder(t: Scope): Promise<string> {
 
 /** Starts a Belfry; answers when it is running. Rejects with its last words when it ends instead. */
 export async function startBelfry(options: Options) {
-  const { child, exited, lines, logged, stderr, pressCtrlC } = await launchBelfry(options);
+  const { child, exited, lines, logged, stderr, pressCtrlC, insist } = await launchBelfry(options);
   const address = String((await logged((line) => line.msg === 'running'))['address']);
 
   /** Calls with a JSON body (or none) and answers the parsed JSON. */
@@ -135,6 +137,7 @@ export async function startBelfry(options: Options) {
       return await exited;
     },
     pressCtrlC,
+    insist,
     exited,
   };
 }
@@ -153,11 +156,13 @@ process.on('exit', () => {
 process.once('SIGTERM', () => process.exit(143));
 
 /** Starts a Belfry; does not wait for it to run. */
-export async function launchBelfry({ cwd, config, env }: Options) {
+export async function launchBelfry({ cwd, config, env, npm = false }: Options) {
   if (config !== undefined) await writeFile(join(cwd, 'config.toml'), config);
-  const child = spawn(process.execPath, [main], {
-    cwd,
-    env: { PATH: process.env['PATH'], HOME: cwd, BELFRY_ADDR: '127.0.0.1:0', BELFRY_LOG_FORMAT: 'json', ...env },
+  const [program, ...args] = npm ? ['npm', '--silent', 'start'] : [process.execPath, join(checkout, 'src/main.ts')];
+  const elsewhere = npm ? { BELFRY_CONFIG: join(cwd, 'config.toml'), BELFRY_DATA_DIR: join(cwd, 'data') } : {};
+  const child = spawn(program, args, {
+    cwd: npm ? checkout : cwd,
+    env: { PATH: process.env['PATH'], HOME: cwd, BELFRY_ADDR: '127.0.0.1:0', BELFRY_LOG_FORMAT: 'json', ...elsewhere, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
@@ -196,8 +201,20 @@ export async function launchBelfry({ cwd, config, env }: Options) {
     return promise;
   };
   /** What a terminal does on Ctrl-C: SIGINT for Belfry and everything else in the foreground. */
-  const pressCtrlC = (): void => void process.kill(-(child.pid ?? 0), 'SIGINT');
-  return { child, exited, lines, logged, pressCtrlC, stderr: () => stderr };
+  const pressCtrlC = (): void => {
+    if (child.pid !== undefined) kill(-child.pid, 'SIGINT');
+  };
+  /** Ctrl-C again and again, as somebody in a hurry presses it. */
+  const insist = async () => {
+    let isOver = false;
+    void exited.then(() => (isOver = true));
+    await until(() => {
+      if (!isOver) pressCtrlC();
+      return isOver || undefined;
+    });
+    return await exited;
+  };
+  return { child, exited, lines, logged, pressCtrlC, insist, stderr: () => stderr };
 }
 
 /** Looks until something is found; answers it. */
@@ -243,9 +260,10 @@ function began(pid: number, ...variables: string[]): boolean {
   return variables.every((variable) => environment.includes(`\0${variable}${variable.endsWith('=') ? '' : '\0'}`));
 }
 
-function kill(pid: number): void {
+/** A process, or a group by its negative number. */
+function kill(pid: number, signal: NodeJS.Signals = 'SIGKILL'): void {
   try {
-    process.kill(pid, 'SIGKILL');
+    process.kill(pid, signal);
   } catch {
     // Gone already.
   }

@@ -167,9 +167,8 @@ describe('the quick start: an empty folder, the shipped config.toml, no database
     await until(() => processesOf(cwd).find(({ name }) => name === 'sleep'));
     belfry.pressCtrlC();
     await belfry.logged(({ msg }) => msg === 'stopping');
-    belfry.pressCtrlC();
     // The grace is an hour here.
-    assert.deepEqual(await belfry.exited, { code: 0, signal: null });
+    assert.deepEqual(await belfry.insist(), { code: 0, signal: null });
     assert.deepEqual(processesOf(cwd), []);
   });
 });

@@ -89,7 +89,7 @@ describe('Belfry that was not there at due times', { timeout: 2 * limitMs }, () 
   });
 });
 
-describe('Belfry told to stop (SIGTERM) while a run is under way', { timeout: 2 * limitMs }, () => {
+describe('Belfry told to stop (SIGTERM) while a run is under way', { timeout: 3 * limitMs, concurrency: 2 }, () => {
   test('lets a run finish within shutdown_grace, records it, takes nothing more, and exits with 0', async (t) => {
     const { cwd, start } = await place(t, 'shutdown_grace = "1h"');
     const stopped = await start();
@@ -168,7 +168,7 @@ describe('Belfry told to stop (SIGTERM) while a run is under way', { timeout: 2 
     const { run } = await startLong(stopped, cwd, { retry: { max_attempts: 1 }, command: { type: 'shell', target } });
     stopped.pressCtrlC();
     await stopped.logged(({ msg }) => msg === 'stopping');
-    assert.deepEqual(await stopped.end('SIGTERM'), { code: 0, signal: null });
+    assert.deepEqual(await stopped.insist(), { code: 0, signal: null });
     assert.deepEqual(processesOf(cwd), []);
 
     const ended = await (await start()).finished(run);

@@ -9,7 +9,7 @@ import { execute, testDatabase } from '../support/postgres.ts';
 
 type Job = { name: string; enabled: boolean; source: string; command: { target: string }; fault: string | null };
 
-describe('config.toml', { timeout: 2 * limitMs }, () => {
+describe('config.toml', { timeout: 2 * limitMs, concurrency: 2 }, () => {
   test('is read again on SIGHUP: jobs are changed, made, and disabled in line with it', async (t) => {
     const { cwd, start } = await place(t);
     const belfry = await start(everySecond('kept', 'echo one') + everySecond('dropped', 'true'));
@@ -65,7 +65,7 @@ describe('config.toml', { timeout: 2 * limitMs }, () => {
   });
 });
 
-describe('a row written into the table by SQL', { timeout: 2 * limitMs }, () => {
+describe('a row written into the table by SQL', { timeout: 2 * limitMs, concurrency: 2 }, () => {
   test('is a job: it runs, and an update of it counts as an edit', async (t) => {
     const { url, start } = await place(t);
     const belfry = await start('');
