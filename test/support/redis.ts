@@ -1,4 +1,10 @@
-// The run's Redis (setup.ts), shared by all files: each keeps to its prefix.
+// The run's Redis (setup.ts), shared by all files: each keeps to its prefix. And one of a test's own.
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { createInterface } from 'node:readline';
 
 /** Where Redis is, and what this file's names begin with. */
 export function testRedis(): { url: string; prefix: string } {
@@ -9,4 +15,50 @@ export function testRedis(): { url: string; prefix: string } {
     );
   }
   return { url, prefix: `test-${process.pid}` };
+}
+
+type Scope = { after(fn: () => Promise<void>): void };
+
+export type RedisServer = {
+  readonly url: string;
+  /** Kills it and starts it again on its port, with nothing in it. */
+  readonly restart: () => Promise<void>;
+};
+
+/** A Redis of the test's own, which it may kill. */
+export async function startRedis(scope: Scope): Promise<RedisServer> {
+  const port = await freePort();
+  let server = await start(port);
+  const kill = async (): Promise<void> => {
+    const exited = once(server, 'exit');
+    server.kill('SIGKILL');
+    await exited;
+  };
+  scope.after(kill);
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    restart: async () => {
+      await kill();
+      server = await start(port);
+    },
+  };
+}
+
+async function start(port: number): Promise<ChildProcess> {
+  const server = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    cwd: tmpdir(),
+  });
+  for await (const line of createInterface(server.stdout)) if (line.includes('Ready to accept connections')) break;
+  server.stdout.resume();
+  return server;
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  await once(probe, 'close');
+  return port;
 }
