@@ -18,6 +18,21 @@ export function makeLog(options: { readonly level: string; readonly format: 'aut
     formatters: { level: (label: string) => ({ level: label }) },
   };
   if (!readable) return pino(common);
-  const stream = pretty({ colorize: process.stdout.isTTY, translateTime: 'SYS:HH:MM:ss.l', singleLine: true, ignore: 'pid,hostname', sync: true });
-  return pino(common, stream);
+  const colorize = process.stdout.isTTY;
+  return pino(common, pretty({ colorize, translateTime: 'SYS:HH:MM:ss.l', sync: true, messageFormat: asSentence, hideObject: true }));
+}
+
+const told = new Set(['level', 'time', 'msg', 'job', 'trace_id', 'err']);
+
+/** A line for a person: `execed_job hello  run 1, attempt 1, succeeded`; the trace id last, for who wants to follow it. */
+function asSentence(line: Record<string, unknown>, messageKey: string): string {
+  const fields = Object.entries(line).filter(([key]) => !told.has(key));
+  const { job, trace_id: traceId, err } = line;
+  return [
+    String(line[messageKey]),
+    ...(typeof job === 'string' ? [job] : []),
+    ...fields.map(([key, value]) => `${key}=${typeof value === 'string' && !/\s/.test(value) ? value : JSON.stringify(value)}`),
+    ...(typeof traceId === 'string' ? [`trace=${traceId}`] : []),
+    ...(typeof err === 'object' && err !== null && 'stack' in err ? [`\n${String(err.stack)}`] : []),
+  ].join(' ');
 }
