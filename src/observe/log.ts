@@ -31,7 +31,7 @@ function asSentence(line: Record<string, unknown>, messageKey: string): string {
   return [
     String(line[messageKey]),
     ...(typeof job === 'string' ? [job] : []),
-    ...fields.map(([key, value]) => `${key}=${typeof value === 'string' && !/\s/.test(value) ? value : JSON.stringify(value)}`),
+    ...fields.map(([key, value]) => `${key}=${typeof value === 'string' && /^[\w.:/+-]+$/.test(value) ? value : JSON.stringify(value)}`),
     ...(typeof traceId === 'string' ? [`trace=${traceId}`] : []),
     ...(typeof err === 'object' && err !== null && 'stack' in err ? [`\n${String(err.stack)}`] : []),
   ].join(' ');
