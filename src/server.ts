@@ -1,6 +1,6 @@
 // The HTTP server: what every request passes through, in order, and then the doors.
 
-import { createServer } from 'node:http';
+import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { getRequestListener, RequestError } from '@hono/node-server';
 import { Hono, type Context, type MiddlewareHandler } from 'hono';
@@ -101,6 +101,7 @@ export async function listen(app: Hono<DoorEnv>, http: Config['http']): Promise<
         ? app.fetch(new Request('http://localhost/'), { isMalformed: true })
         : new Response(null, { status: 500 }),
   });
+  const underWay = new Set<ServerResponse>();
   const server = createServer(
     {
       requestTimeout: http.readTimeoutMs,
@@ -109,7 +110,11 @@ export async function listen(app: Hono<DoorEnv>, http: Config['http']): Promise<
       connectionsCheckingInterval: 500,
       maxHeaderSize: 16_384,
     },
-    (incoming, outgoing) => void answer(incoming, outgoing),
+    (incoming, outgoing) => {
+      underWay.add(outgoing);
+      outgoing.on('close', () => underWay.delete(outgoing));
+      void answer(incoming, outgoing);
+    },
   );
   // A client that does not read its answer is let go.
   server.setTimeout(http.writeTimeoutMs === 0 ? 0 : http.readTimeoutMs + http.writeTimeoutMs + http.idleTimeoutMs);
@@ -127,6 +132,8 @@ export async function listen(app: Hono<DoorEnv>, http: Config['http']): Promise<
     stop: async (graceMs, atOnce) => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
+      // Else the connection of a request under way would be kept, and us with it, until its client has been idle for long.
+      for (const outgoing of underWay) outgoing.shouldKeepAlive = false;
       const over = AbortSignal.any([atOnce, AbortSignal.timeout(graceMs)]);
       const cutOff = (): void => server.closeAllConnections();
       if (over.aborted) cutOff();
