@@ -99,6 +99,17 @@ describe('a claim', () => {
     assert.deepEqual(await statesOf(stores, [run.id]), ['succeeded']);
   });
 
+  test('gets nothing that shall be cancelled', async () => {
+    const job = await placeJob(stores, { overlap: 'replace' });
+    const [first] = await fire(stores, job, noon);
+    const [second] = await fire(stores, job, seconds(1));
+    const claimed = await claim(stores, [first?.id ?? 0, second?.id ?? 0], me);
+    assert.deepEqual(
+      claimed.map(({ id }) => id),
+      [second?.id],
+    );
+  });
+
   test('that names a run another one of the same moment names gets it only if it came first', async () => {
     const [id = 0] = await queued('skip', 1);
     const claims = await Promise.all([claim(stores, [id], me), claim(stores, [id, id], me)]);

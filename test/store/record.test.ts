@@ -109,6 +109,14 @@ describe('what an attempt came to', () => {
     }
   });
 
+  test('told twice of a run that is tried again is written once', async () => {
+    const run = await oneRunning();
+    assert.equal(await runs.record(failedOnce(run, afterAll)), true);
+    assert.equal(await runs.record(failedOnce(run, seconds(9000))), false);
+    const { readyAt, failedCount } = await runNow(stores, run.id);
+    assert.deepEqual({ readyAt, failedCount }, { readyAt: afterAll, failedCount: 1 });
+  });
+
   test('told twice at one moment is written once', async () => {
     const run = await oneRunning();
     const told = await Promise.all([runs.record(outcome(run)), openStores(test, url).runs.record(outcome(run))]);
