@@ -70,8 +70,7 @@ describe('a tick', () => {
     assert.deepEqual(await runsOf('not due'), []);
     assert.deepEqual((await jobNow(stores, 'due')).nextDueAt, at(86_400));
     assert.equal(await node.hasDispatched(), true);
-    const [line] = node.lines;
-    assert.deepEqual([line?.msg, line?.['job'], line?.['trace_id']], ['arrived_job', 'due', job.traceId]);
+    assert.deepEqual([node.messages(), node.lines[0]?.['trace_id']], [['arrived_job'], job.traceId]);
   });
 
   test('of nothing leaves everything as it is', async () => {
@@ -201,6 +200,14 @@ describe('a row that was written by hand', () => {
     assert.match(fault ?? '', /^timezone: .*Mars\/Olympus/);
     assert.deepEqual([await runsOf('stale'), (await runsOf('good')).length], [[], 1]);
   });
+});
+
+test('a fault of ours in a tick switches no job off', async () => {
+  const node = nodeOf(stores);
+  const job = await placeJob(stores, { nextDueAt: at(-1) });
+  const scheduleOf = (): Schedule => assert.fail('a fault');
+  await assert.rejects(tick({ ...node.deps, scheduleOf }), /a fault/);
+  assert.deepEqual(await jobNow(stores, job.name), job);
 });
 
 describe('after an hour in which no node ticked', () => {
