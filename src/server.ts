@@ -57,8 +57,12 @@ function observed({ clock, log, http }: Deps): MiddlewareHandler<DoorEnv> {
     c.set('log', requestLog);
     c.set('now', clock.now());
     c.set('bodyLimitBytes', http.bodyLimitBytes);
-    c.header('traceparent', work.traceparent);
-    c.header('x-trace-id', traceId);
+    c.set('traceparent', work.traceparent);
+    // The seed calls write these themselves (see `envelope`).
+    if (!seedPaths.has(c.req.path)) {
+      c.header('traceparent', work.traceparent);
+      c.header('x-trace-id', traceId);
+    }
     try {
       if (c.env?.isMalformed === true) throw new Refusal('bad_input', 'request: expected a path and a Host that make a URL');
       await next();
@@ -66,9 +70,10 @@ function observed({ clock, log, http }: Deps): MiddlewareHandler<DoorEnv> {
       // What is thrown and no Error passes by onError.
       c.res = refusal(c, thrown);
     }
-    work.end();
+    const { status } = c.res;
+    work.end(status >= 500 ? `status ${status}` : undefined);
     const ms = Math.round((clock.monotonic() - begun) * 1000) / 1000;
-    requestLog.info({ method: c.req.method, path: pathOf(c.req.url), status: c.res.status, ms }, 'accesslog_http');
+    requestLog.info({ method: c.req.method, path: pathOf(c.req.url), status, ms }, 'accesslog_http');
   };
 }
 

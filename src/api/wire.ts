@@ -17,6 +17,8 @@ export type DoorEnv = {
   };
   Variables: {
     readonly traceId: string;
+    /** What goes out as the header of that name. */
+    readonly traceparent: string;
     readonly log: Log;
     /** When the request came. */
     readonly now: Date;

@@ -2,7 +2,7 @@
 // Spans go through @opentelemetry/api: who registers an SDK in front of Belfry sees them, else they cost nothing.
 
 import { randomBytes } from 'node:crypto';
-import { isValidTraceId, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, TraceFlags, type Span } from '@opentelemetry/api';
+import { isValidTraceId, ProxyTracer, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, TraceFlags } from '@opentelemetry/api';
 
 /** A new trace id: 32 lower-case hex digits, never all zero. */
 export function newTraceId(): string {
@@ -26,16 +26,23 @@ export type Work = { readonly traceparent: string; readonly end: (fault?: string
 
 /** Begins a span named `name` in the trace `traceId`. */
 export function beginWork(name: string, traceId: string, attributes: Record<string, string | number>): Work {
-  const parent = trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId: newSpanId(), traceFlags: TraceFlags.SAMPLED, isRemote: true });
-  const span: Span = trace.getTracer('belfry').startSpan(name, { kind: SpanKind.INTERNAL, attributes }, parent);
-  const { spanId } = span.spanContext();
+  const parentId = newSpanId();
+  const tracer = trace.getTracer('belfry');
+  // It stands in as long as no SDK is registered: nobody sees the span then.
+  if (tracer instanceof ProxyTracer) return { traceparent: traceparentOf(traceId, parentId), end: () => {} };
+  const parent = trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId: parentId, traceFlags: TraceFlags.SAMPLED, isRemote: true });
+  const span = tracer.startSpan(name, { kind: SpanKind.INTERNAL, attributes }, parent);
   return {
-    traceparent: `00-${traceId}-${spanId}-01`,
+    traceparent: traceparentOf(traceId, span.spanContext().spanId),
     end: (fault) => {
       if (fault !== undefined) span.setStatus({ code: SpanStatusCode.ERROR, message: fault });
       span.end();
     },
   };
+}
+
+function traceparentOf(traceId: string, spanId: string): string {
+  return `00-${traceId}-${spanId}-01`;
 }
 
 // Random bytes are fetched by the page: asking for eight at a time costs more than all that is done with them.
