@@ -111,6 +111,7 @@ begin
         new.revision    := old.revision + 1;
         new.next_due_at := null;
         new.ended_at    := null;
+        new.fault       := null;
         new.updated_at  := now();
     end if;
     return new;
@@ -257,6 +258,12 @@ returns table (id bigint, job_id bigint, job_name text, cause text, due_at times
 language plpgsql as $$
 #variable_conflict use_column
 begin
+    -- Who was called lost holds nothing more; the lock makes sure that whoever settles its runs sees what it claimed.
+    perform from belfry.nodes where incarnation = claimant and ended_at is null for share;
+    if not found then
+        return;
+    end if;
+
     perform pg_advisory_xact_lock(1650814566, job)
        from (select distinct (u.job_id % 2147483647)::integer as job
                from belfry.unfinished u

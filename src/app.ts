@@ -74,6 +74,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
   const onError = (fault: unknown): void => log.warn({ err: fault }, 'connection_failed');
 
   const databaseUrl = config.database.url ?? (await startPrivateDatabase(given, stops));
+  if (config.database.url !== undefined) given.progress('connecting to the PostgreSQL of database.url');
   await awaitDatabase({ url: databaseUrl, withinMs: 30_000, signal: given.signal });
   await migrate({ url: databaseUrl, folder: migrationsFolder });
   const connections = { url: databaseUrl, applicationName: `belfry ${config.nodeName}`, onError };
@@ -126,6 +127,10 @@ async function start(given: Given, stops: Stops): Promise<App> {
   };
 
   const events = makeEvents();
+  // A run that is tried again may be ready sooner than the producer means to look.
+  events.on(({ kind }) => {
+    if (kind === 'retrying') dispatchBell.ring();
+  });
   const performing = { clock, log, kinds, me, killGraceMs: config.worker.killGraceMs, beginWork, record: store.runs.record, events };
   const worker = makeWorker({ clock, slots: config.worker.concurrency, me, runs: store.runs, perform: (run, signal) => perform(performing, run, signal), dispatch: dispatchBell });
 

