@@ -112,7 +112,11 @@ export default defineConfig({
     room(['embedded.ts', 'embedded/**'], [...notBelowWork, ...hands.filter((hand) => !hand.startsWith('embedded'))]),
     room(configuration, [...notBelowWork, ...hands.filter((hand) => !configuration.includes(hand))], [contract]),
     // Words are pure and know nobody but words.
-    room(['clock.ts', 'errors.ts', 'faults.ts', 'shapes.ts', 'runs/lifecycle.ts', 'jobs/definition.ts'], [...notBelowWork, ...hands], [contract]),
+    room(
+      ['clock.ts', 'errors.ts', 'faults.ts', 'shapes.ts', 'runs/lifecycle.ts', 'jobs/definition.ts'],
+      [...notBelowWork, ...hands],
+      [contract],
+    ),
     room(['crontab/due.ts', 'crontab/expression.ts', 'crontab/fields.ts', 'crontab/schedules.ts'], [...notBelowWork, ...hands]),
     { files: ['src/main.ts', 'bench/**', 'test/**'], rules: { 'no-console': 'off' } },
   ],

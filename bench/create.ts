@@ -15,7 +15,14 @@ const connections = Number(process.argv[3] ?? 64);
 const rounds = Number(process.argv[4] ?? 3);
 
 const servers = await startServers();
-const env = { PATH: process.env['PATH'], BELFRY_DATABASE_URL: servers.databaseUrl, BELFRY_ADDR: '127.0.0.1:0', BELFRY_NODE: 'bench', BELFRY_LOG_FORMAT: 'json', BELFRY_CONFIG: fileURLToPath(new URL('support/empty.toml', import.meta.url)) };
+const env = {
+  PATH: process.env['PATH'],
+  BELFRY_DATABASE_URL: servers.databaseUrl,
+  BELFRY_ADDR: '127.0.0.1:0',
+  BELFRY_NODE: 'bench',
+  BELFRY_LOG_FORMAT: 'json',
+  BELFRY_CONFIG: fileURLToPath(new URL('support/empty.toml', import.meta.url)),
+};
 const belfry = await start('../src/main.ts', env, /"address":"http:\/\/127\.0\.0\.1:(\d+)"/);
 const echo = await start('support/echo.ts', { PATH: process.env['PATH'] }, /listening on (\d+)/);
 try {
@@ -34,7 +41,9 @@ try {
   await client.end();
   if (rows[0]?.n !== count * rounds) throw new Error(`expected ${count * rounds} jobs in PostgreSQL, got ${rows[0]?.n}`);
   ratios.sort((a, b) => a - b);
-  console.log(`create: ${connections} connections, all ${count * rounds} jobs in PostgreSQL, median ratio ${ratios[Math.floor(ratios.length / 2)]?.toFixed(2)}`);
+  console.log(
+    `create: ${connections} connections, all ${count * rounds} jobs in PostgreSQL, median ratio ${ratios[Math.floor(ratios.length / 2)]?.toFixed(2)}`,
+  );
 } finally {
   for (const { child } of [belfry, echo]) {
     child.kill();
@@ -44,7 +53,10 @@ try {
 }
 
 async function start(script: string, variables: NodeJS.ProcessEnv, ready: RegExp) {
-  const child = spawn(process.execPath, [fileURLToPath(new URL(script, import.meta.url))], { env: variables, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [fileURLToPath(new URL(script, import.meta.url))], {
+    env: variables,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   for await (const line of createInterface(child.stdout)) {
     const port = ready.exec(line)?.[1];
     if (port === undefined) continue;

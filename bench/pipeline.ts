@@ -31,7 +31,9 @@ try {
     const peer = backend === 'redis' ? await bullOnRedis(servers) : await bullOnPostgres(servers);
     const ours = await belfry(servers);
     ratios.push(ours / peer);
-    console.log(`round ${round}: BullMQ ${peer.toFixed(0)} jobs/s, Belfry ${ours.toFixed(0)} recorded runs/s, ratio ${(ours / peer).toFixed(2)}`);
+    console.log(
+      `round ${round}: BullMQ ${peer.toFixed(0)} jobs/s, Belfry ${ours.toFixed(0)} recorded runs/s, ratio ${(ours / peer).toFixed(2)}`,
+    );
   }
   ratios.sort((a, b) => a - b);
   console.log(`${backend}: ${count} runs, ${slots} slots, median ratio ${ratios[Math.floor(ratios.length / 2)]?.toFixed(2)}`);
@@ -75,7 +77,11 @@ async function bull(queue: Adding, startWorker: (done: () => void) => Closing): 
   });
   const begun = performance.now();
   for (let added = 0; added < count; added += 1000) {
-    const jobs = Array.from({ length: Math.min(1000, count - added) }, () => ({ name: 'empty', data: {}, opts: { removeOnComplete: true } }));
+    const jobs = Array.from({ length: Math.min(1000, count - added) }, () => ({
+      name: 'empty',
+      data: {},
+      opts: { removeOnComplete: true },
+    }));
     await queue.addBulk(jobs);
   }
   await all.promise;
@@ -95,7 +101,14 @@ async function belfry({ databaseUrl, redisUrl }: Servers): Promise<number> {
   };
   const loaded = await loadConfig({ env, cwd: '/', loadExecutors: () => Promise.resolve(new Map([['noop', noop]])) });
   // Log lines are written as in a real installation, to a place that costs nothing.
-  const app = await startApp({ ...loaded, version: 'bench', log: pino({ base: null }, pino.destination('/dev/null')), progress: () => undefined, signal: new AbortController().signal, failed: console.error });
+  const app = await startApp({
+    ...loaded,
+    version: 'bench',
+    log: pino({ base: null }, pino.destination('/dev/null')),
+    progress: () => undefined,
+    signal: new AbortController().signal,
+    failed: console.error,
+  });
   const client = new pg.Client({ connectionString: databaseUrl });
   await client.connect();
   try {

@@ -87,7 +87,10 @@ async function start(given: Given, stops: Stops): Promise<App> {
 
   const name = await database.holdLock(`node ${config.nodeName}`, () => log.error({ node: config.nodeName }, 'node_name_lost'));
   if (!name) {
-    throw new Refusal('conflict', `node.name: a Belfry named "${config.nodeName}" is running on this database already; give this one a name of its own (BELFRY_NODE)`);
+    throw new Refusal(
+      'conflict',
+      `node.name: a Belfry named "${config.nodeName}" is running on this database already; give this one a name of its own (BELFRY_NODE)`,
+    );
   }
   stops.add(() => name.release());
 
@@ -132,7 +135,14 @@ async function start(given: Given, stops: Stops): Promise<App> {
     if (kind === 'retrying') dispatchBell.ring();
   });
   const performing = { clock, log, kinds, me, killGraceMs: config.worker.killGraceMs, beginWork, record: store.runs.record, events };
-  const worker = makeWorker({ clock, slots: config.worker.concurrency, me, runs: store.runs, perform: (run, signal) => perform(performing, run, signal), dispatch: dispatchBell });
+  const worker = makeWorker({
+    clock,
+    slots: config.worker.concurrency,
+    me,
+    runs: store.runs,
+    perform: (run, signal) => perform(performing, run, signal),
+    dispatch: dispatchBell,
+  });
 
   // A request that is slow to come to its end keeps nobody from stopping; it needs the database, and so ends before that.
   let webStopped = Promise.resolve();
@@ -150,10 +160,14 @@ async function start(given: Given, stops: Stops): Promise<App> {
 
   if (duties.worker) {
     const consumer = await startConsumer(backend, worker.take);
-    const cancelling = every(clock, async () => {
-      await stopCancelled({ runs: store.runs, incarnation: heartbeat.incarnation, cancel: worker.cancel });
-      return 1000;
-    }, { onFault: (fault) => log.error({ err: fault }, 'cancel_watch_failed') });
+    const cancelling = every(
+      clock,
+      async () => {
+        await stopCancelled({ runs: store.runs, incarnation: heartbeat.incarnation, cancel: worker.cancel });
+        return 1000;
+      },
+      { onFault: (fault) => log.error({ err: fault }, 'cancel_watch_failed') },
+    );
     stops.add(async (atOnce) => {
       const ended = new AbortController();
       onceAborted(atOnce, async () => {
@@ -224,7 +238,12 @@ export function builtInExecutors(config: Config): BuiltIn[] {
   return [
     ...(shell.enabled ? [shellExecutor({ outputLimitBytes, inheritedEnv: config.inheritedEnv })] : []),
     // Loopback and private addresses are open as long as Belfry itself listens on loopback only, which is always so far.
-    httpExecutor({ responseLimitBytes: http.responseLimitBytes, keptBodyBytes: outputLimitBytes, allowAddress: () => true, userAgent: 'Belfry' }),
+    httpExecutor({
+      responseLimitBytes: http.responseLimitBytes,
+      keptBodyBytes: outputLimitBytes,
+      allowAddress: () => true,
+      userAgent: 'Belfry',
+    }),
   ];
 }
 

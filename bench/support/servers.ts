@@ -15,7 +15,11 @@ export async function startServers(): Promise<Servers> {
   const dataDir = await mkdtemp(join(tmpdir(), 'belfry-bench-'));
   const embedded = await startEmbedded({ dataDir });
   const port = await freePort();
-  const redis = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dataDir], { stdio: 'ignore' });
+  const redis = spawn(
+    'redis-server',
+    ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dataDir],
+    { stdio: 'ignore' },
+  );
   const redisUrl = `redis://127.0.0.1:${port}`;
   const client = new Redis(redisUrl, { retryStrategy: () => 50, maxRetriesPerRequest: null });
   client.on('error', () => undefined);

@@ -84,7 +84,13 @@ async function openRedis({ installation, onError }: Options, url: string): Promi
 async function openPostgres({ databaseUrl, installation, onError }: Options): Promise<Backend> {
   const { Queue, Worker } = withBackend(createPostgresBackend);
   const name = `belfry-${installation}`;
-  const connection = (max: number) => ({ connectionString: databaseUrl, max, connectionTimeoutMillis: 5000, query_timeout: 10_000, keepAlive: true });
+  const connection = (max: number) => ({
+    connectionString: databaseUrl,
+    max,
+    connectionTimeoutMillis: 5000,
+    query_timeout: 10_000,
+    keepAlive: true,
+  });
   // Several nodes may start at once: BullMQ's migration holds a lock of its own.
   const client = new pg.Client({ connectionString: databaseUrl });
   client.on('error', onError);
@@ -103,7 +109,11 @@ async function openPostgres({ databaseUrl, installation, onError }: Options): Pr
       await queue.addBulk(messages.map((data) => ({ name: messageName, data })));
     },
     consume: async (take, fetchers) => {
-      const worker = new Worker<Message>(name, ({ data }) => take(data), { ...workerOptions, connection: connection(5), concurrency: fetchers });
+      const worker = new Worker<Message>(name, ({ data }) => take(data), {
+        ...workerOptions,
+        connection: connection(5),
+        concurrency: fetchers,
+      });
       worker.on('error', onError);
       await worker.waitUntilReady();
       return { close: () => worker.close() };

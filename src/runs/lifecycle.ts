@@ -14,9 +14,6 @@ export type State = 'queued' | 'running' | 'retrying' | 'succeeded' | 'failed' |
 
 export const states: readonly State[] = ['queued', 'running', 'retrying', 'succeeded', 'failed', 'cancelled', 'skipped'];
 
-/** Why a run exists. */
-export type Cause = 'schedule' | 'manual' | 'rerun' | 'backfill' | 'after';
-
 /** What of a job's definition goes with each of its runs, as it was when the run was made. */
 export type Policy = {
   readonly retry: Retry;
@@ -41,11 +38,7 @@ export type Ended = Pick<AttemptResult, 'outcome' | 'known' | 'exitCode' | 'stat
  * Decides after attempt number `attempt` of a run. An attempt whose effect is not known is tried again only where the job
  * says `on_lost = "retry"`; a known failure where its retry policy says so; and never more than `max_attempts` in all.
  */
-export function decide(
-  run: { readonly id: number; readonly attempt: number; readonly policy: Policy },
-  ended: Ended,
-  now: Date,
-): Verdict {
+export function decide(run: { readonly id: number; readonly attempt: number; readonly policy: Policy }, ended: Ended, now: Date): Verdict {
   const { policy, attempt } = run;
   if (ended.outcome === 'succeeded') return { state: 'succeeded' };
   if (ended.outcome === 'cancelled') return { state: 'cancelled', reason: 'cancelled' };

@@ -11,8 +11,25 @@ export type JobRow = typeof jobs.$inferSelect;
 /** What is written down of a job: the columns of its definition, and what they come to. */
 export type WrittenJob = Pick<
   JobRow,
-  | 'name' | 'remark' | 'expr' | 'timezone' | 'enabled' | 'command' | 'retry' | 'timeoutMs' | 'log' | 'onLost' | 'overlap'
-  | 'misfire' | 'catchupWindowMs' | 'maxCatchup' | 'source' | 'configId' | 'traceId' | 'policy' | 'nextDueAt'
+  | 'name'
+  | 'remark'
+  | 'expr'
+  | 'timezone'
+  | 'enabled'
+  | 'command'
+  | 'retry'
+  | 'timeoutMs'
+  | 'log'
+  | 'onLost'
+  | 'overlap'
+  | 'misfire'
+  | 'catchupWindowMs'
+  | 'maxCatchup'
+  | 'source'
+  | 'configId'
+  | 'traceId'
+  | 'policy'
+  | 'nextDueAt'
 >;
 
 /** What a row that was written by hand comes to. */
@@ -109,17 +126,29 @@ export function jobStore({ sql, orm }: Database) {
 
     /** The living job of that name. */
     byName: async (name: string): Promise<JobRow | undefined> => {
-      const rows = await orm.select().from(jobs).where(and(eq(jobs.name, name), isNull(jobs.deletedAt))).limit(1);
+      const rows = await orm
+        .select()
+        .from(jobs)
+        .where(and(eq(jobs.name, name), isNull(jobs.deletedAt)))
+        .limit(1);
       return rows[0];
     },
 
     /** Living jobs in order of name, after a name (a cursor). */
     list: (after: string, limit: number): Promise<JobRow[]> =>
-      orm.select().from(jobs).where(and(isNull(jobs.deletedAt), gt(jobs.name, after))).orderBy(asc(jobs.name)).limit(limit),
+      orm
+        .select()
+        .from(jobs)
+        .where(and(isNull(jobs.deletedAt), gt(jobs.name, after)))
+        .orderBy(asc(jobs.name))
+        .limit(limit),
 
     /** The living jobs that a file owns. */
     ofFile: (configId: string): Promise<JobRow[]> =>
-      orm.select().from(jobs).where(and(eq(jobs.configId, configId), isNull(jobs.deletedAt))),
+      orm
+        .select()
+        .from(jobs)
+        .where(and(eq(jobs.configId, configId), isNull(jobs.deletedAt))),
 
     /** Soft: runs stay, the name is free. */
     remove: async (name: string): Promise<boolean> => {
@@ -205,12 +234,14 @@ export function jobStore({ sql, orm }: Database) {
    */
   async function fire(moves: readonly Move[], now: Date): Promise<Fired[]> {
     const ids = moves.map((move) => move.jobId);
+    const cursors = moves.map(({ jobId, revision, seen, next: following }) => ({ jobId, revision, seen, next: following }));
+    const fires = moves.flatMap((move) => move.fires.map((each) => ({ jobId: move.jobId, ...each })));
     return await sql<Fired[]>`
       with move as (
-          select * from json_to_recordset(${JSON.stringify(moves.map(({ fires: _, ...move }) => move))}::text::json)
+          select * from json_to_recordset(${JSON.stringify(cursors)}::text::json)
               as m("jobId" bigint, "revision" integer, "seen" timestamptz, "next" timestamptz)
       ), due as (
-          select * from json_to_recordset(${JSON.stringify(moves.flatMap(({ jobId, fires }) => fires.map((fire) => ({ jobId, ...fire }))))}::text::json)
+          select * from json_to_recordset(${JSON.stringify(fires)}::text::json)
               as d("jobId" bigint, "dueAt" timestamptz, "lastDueAt" timestamptz, "dueCount" integer, "reason" text, "catchup" boolean,
                    "overlap" text)
       ), busy as (

@@ -11,7 +11,9 @@ const moment = (name: string) => timestamp(name, { withTimezone: true, mode: 'da
 /** What the whole installation shares; one row. */
 export const installation = belfry.table('installation', {
   onlyRow: boolean('only_row').notNull().default(true),
-  id: text('id').notNull().default(sql`substr(md5(random()::text || clock_timestamp()::text), 1, 12)`),
+  id: text('id')
+    .notNull()
+    .default(sql`substr(md5(random()::text || clock_timestamp()::text), 1, 12)`),
   lastTickAt: moment('last_tick_at'),
   gapFrom: moment('gap_from'),
   gapTo: moment('gap_to'),
@@ -84,7 +86,10 @@ export const runs = belfry.table('runs', {
   catchup: boolean('catchup').notNull().default(false),
   node: text('node'),
   failedCount: integer('failed_count').notNull().default(0),
-  attempts: jsonb('attempts').notNull().default(sql`'[]'`).$type<Record<string, unknown>[]>(),
+  attempts: jsonb('attempts')
+    .notNull()
+    .default(sql`'[]'`)
+    .$type<Record<string, unknown>[]>(),
   result: json('result').$type<Record<string, unknown>>(),
   error: text('error'),
   queuedAt: moment('queued_at').notNull(),

@@ -16,7 +16,10 @@ describe('with somebody looking all the time', () => {
 
   test('due times that are late by our own load all fire', () => {
     const { fires, next } = expand(job, everyMinute, at('10:02:30'), undefined);
-    assert.deepEqual(fires.map((fire) => fire.dueAt), [at('10:00:00'), at('10:01:00'), at('10:02:00')]);
+    assert.deepEqual(
+      fires.map((fire) => fire.dueAt),
+      [at('10:00:00'), at('10:01:00'), at('10:02:00')],
+    );
     assert.ok(fires.every((fire) => !fire.catchup && fire.reason === undefined));
     assert.deepEqual(next, at('10:03:00'));
   });
@@ -33,10 +36,7 @@ describe('after an hour in which nobody looked', () => {
 
   test('skip: the missed ones are one row with a count', () => {
     const { fires } = expand({ ...job, misfire: 'skip' }, everyMinute, now, gap);
-    assert.deepEqual(fires, [
-      { dueAt: at('10:00:00'), lastDueAt: at('10:59:00'), dueCount: 60, reason: 'missed', catchup: false },
-      live,
-    ]);
+    assert.deepEqual(fires, [{ dueAt: at('10:00:00'), lastDueAt: at('10:59:00'), dueCount: 60, reason: 'missed', catchup: false }, live]);
   });
 
   test('once: the latest missed one is caught up', () => {
@@ -62,7 +62,10 @@ describe('after an hour in which nobody looked', () => {
 
   test('what is older than the window is not caught up', () => {
     const { fires } = expand({ ...job, catchupWindowMs: 1000 }, everyMinute, now, gap);
-    assert.deepEqual(fires.filter((fire) => fire.catchup), []);
+    assert.deepEqual(
+      fires.filter((fire) => fire.catchup),
+      [],
+    );
   });
 
   test('a cursor far behind is moved on in steps, and the latest missed one still is the only one caught up', () => {

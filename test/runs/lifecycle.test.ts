@@ -82,6 +82,9 @@ describe('the wait before the next attempt', () => {
     const waits = Array.from({ length: 200 }, (_, id) => backoffMs(jittered, id, 1));
     assert.ok(waits.every((wait) => wait >= 500 && wait <= 1500));
     assert.ok(new Set(waits).size > 100);
-    assert.deepEqual(waits, Array.from({ length: 200 }, (_, id) => backoffMs(jittered, id, 1)));
+    assert.deepEqual(
+      waits,
+      Array.from({ length: 200 }, (_, id) => backoffMs(jittered, id, 1)),
+    );
   });
 });

@@ -155,24 +155,21 @@ describe('the runs of a node that has ended', () => {
     );
   });
 
-  test(
-    'are settled too when it claimed them after it was called lost',
-    async () => {
-      const node = await placeNode(stores, 'paused');
-      await nodes.end(node, 'lost');
-      await upkeep(houseOf().deps);
-      const late = await claimedBy(node);
-      await upkeep(houseOf().deps);
-      assert.ok(
-        !(
-          await statesOf(
-            stores,
-            late.map(({ id }) => id),
-          )
-        ).includes('running'),
-      );
-    },
-  );
+  test('are settled too when it claimed them after it was called lost', async () => {
+    const node = await placeNode(stores, 'paused');
+    await nodes.end(node, 'lost');
+    await upkeep(houseOf().deps);
+    const late = await claimedBy(node);
+    await upkeep(houseOf().deps);
+    assert.ok(
+      !(
+        await statesOf(
+          stores,
+          late.map(({ id }) => id),
+        )
+      ).includes('running'),
+    );
+  });
 });
 
 describe('upkeep', () => {

@@ -43,7 +43,10 @@ describe('migrate', { timeout: 60_000 }, () => {
     const { url } = await testDatabase(t, 'empty');
     const folder = await folderOf(t, houses, rooms);
     const done = await Promise.all([1, 2, 3].map(() => migrate({ url, folder })));
-    assert.deepEqual(done.map(({ applied }) => applied).sort(), [0, 0, 2]);
+    assert.deepEqual(
+      done.map(({ applied }) => applied).sort((a, b) => a - b),
+      [0, 0, 2],
+    );
   });
 
   it('that fails is undone, and those before it stay', async (t) => {
