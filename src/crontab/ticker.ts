@@ -2,7 +2,8 @@
 
 import type { Bell, Clock, Loop } from '../clock.ts';
 import { every } from '../clock.ts';
-import type { DueLook, DueRow, Fired, JobRow, Move } from '../store/jobs.ts';
+import type { JobRow } from '../store/jobs.ts';
+import type { DueLook, DueRow, Fired, Move } from '../store/ticks.ts';
 import { Refusal } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
 import { expand } from './due.ts';

@@ -1,9 +1,10 @@
 // Jobs as rows: made, changed, found due, and moved on together with the runs that they fire.
 
-import { and, asc, eq, gt, inArray, isNull, sql as drizzleSql } from 'drizzle-orm';
+import { and, asc, eq, gt, isNull, sql as drizzleSql } from 'drizzle-orm';
 import { groupCommit, type Batched } from './batch.ts';
 import type { Database } from './database.ts';
 import { jobs } from './schema.ts';
+import { tickStatements } from './ticks.ts';
 
 /** A row of `jobs`. */
 export type JobRow = typeof jobs.$inferSelect;
@@ -35,59 +36,11 @@ export type WrittenJob = Pick<
 /** What a row that was written by hand comes to. */
 export type WorkedOut = Pick<WrittenJob, 'command' | 'policy' | 'timezone' | 'nextDueAt' | 'traceId'>;
 
-/** What a tick needs of a job that is due. */
-export type DueRow = Pick<JobRow, 'id' | 'name' | 'expr' | 'revision' | 'misfire' | 'overlap' | 'catchupWindowMs' | 'maxCatchup'> & {
-  readonly timezone: string;
-  readonly nextDueAt: Date;
-};
-
-/** A look at what is due, on the database's clock. */
-export type DueLook = {
-  readonly now: Date;
-  /** The last time in which no node ticked, if ever: due times in it were missed. */
-  readonly gap: { readonly from: Date; readonly to: Date } | undefined;
-  /** What is due, the earliest first. */
-  readonly due: readonly DueRow[];
-  /** Rows that were written by hand and not worked out yet. */
-  readonly unknown: readonly JobRow[];
-  /** The earliest due time still to come. */
-  readonly nextAt: Date | undefined;
-};
-
-/** A job's cursor moved from where it was seen, and what fires on the way. `next` undefined: it is never due again. */
-export type Move = {
-  readonly jobId: number;
-  readonly revision: number;
-  readonly seen: Date;
-  readonly next: Date | undefined;
-  readonly fires: readonly Fire[];
-};
-
-/** A due time to be written down as a run; with a reason it is one that is not run. */
-export type Fire = {
-  readonly dueAt: Date;
-  readonly lastDueAt?: Date | undefined;
-  readonly dueCount: number;
-  readonly reason?: 'missed' | undefined;
-  readonly catchup: boolean;
-  /** Instead of the job's own policy: runs caught up one after another wait for each other. */
-  readonly overlap?: 'wait_all' | undefined;
-};
-
-export type Fired = {
-  readonly id: number;
-  readonly jobId: number;
-  readonly jobName: string;
-  readonly dueAt: Date;
-  readonly state: string;
-  readonly reason: string | null;
-  readonly traceId: string;
-};
-
 export type JobStore = ReturnType<typeof jobStore>;
 
 /** The statements about jobs. */
-export function jobStore({ sql, orm }: Database) {
+export function jobStore(database: Database) {
+  const { sql, orm } = database;
   const inserts: Batched<WrittenJob, number | undefined> = groupCommit(
     async (written) => {
       const rows = await sql<{ id: number; name: string }[]>`
@@ -182,119 +135,8 @@ export function jobStore({ sql, orm }: Database) {
         .where(and(eq(jobs.id, id), eq(jobs.revision, revision), isNull(jobs.deletedAt)));
     },
 
-    look,
-    fire,
+    ...tickStatements(database),
   };
-
-  /** Looks for due jobs and leaves the mark that somebody looked. At most `limit` of each kind. Served by jobs_due. */
-  async function look(limit: number): Promise<DueLook> {
-    const due = await sql<(DueRow & { isWorkedOut: boolean })[]>`
-      (select id, name, expr, timezone, revision, misfire, overlap, catchup_window_ms as "catchupWindowMs",
-              max_catchup as "maxCatchup", next_due_at as "nextDueAt", false as "isWorkedOut"
-         from belfry.jobs
-        where enabled and deleted_at is null and ended_at is null and next_due_at is null
-        limit ${limit})
-      union all
-      (select id, name, expr, timezone, revision, misfire, overlap, catchup_window_ms, max_catchup, next_due_at,
-              timezone is not null and policy is not null and trace_id is not null
-         from belfry.jobs
-        where enabled and deleted_at is null and ended_at is null and next_due_at <= now()
-        order by next_due_at
-        limit ${limit})`;
-    const byHand = due.filter((job) => !job.isWorkedOut).map((job) => job.id);
-    const unknown = byHand.length === 0 ? [] : await orm.select().from(jobs).where(inArray(jobs.id, byHand));
-    // Read after the look: whatever was due before it has been seen, and `now` is not before any of them.
-    const [tick] = await sql<{ now: Date; gapFrom: Date | null; gapTo: Date | null; nextAt: Date | null }[]>`
-      with before as (select last_tick_at < now() - interval '5 seconds' as was_silent, last_tick_at from belfry.installation)
-      update belfry.installation i
-         set last_tick_at = greatest(now(), i.last_tick_at),
-             -- What is left of an earlier gap stays missed.
-             gap_from = case when not before.was_silent then i.gap_from
-                             when i.gap_to >= (select min(next_due_at) from belfry.jobs
-                                                where enabled and deleted_at is null and ended_at is null) then i.gap_from
-                             else before.last_tick_at end,
-             gap_to   = case when before.was_silent then now() - interval '5 seconds' else i.gap_to   end
-        from before
-      returning now() as now, i.gap_from as "gapFrom", i.gap_to as "gapTo",
-                (select min(next_due_at) from belfry.jobs
-                  where enabled and deleted_at is null and ended_at is null and next_due_at > now()) as "nextAt"`;
-    if (!tick) throw new Error('the table belfry.installation has lost its row');
-    return {
-      now: tick.now,
-      gap: tick.gapFrom && tick.gapTo ? { from: tick.gapFrom, to: tick.gapTo } : undefined,
-      due: due.filter((job) => job.isWorkedOut),
-      unknown,
-      nextAt: tick.nextAt ?? undefined,
-    };
-  }
-
-  /**
-   * The tick itself: moves the cursors that are still where they were seen and writes the runs of those that moved, in one
-   * statement. Of several nodes that try, one wins each job; a due time has one run, whatever happens.
-   */
-  async function fire(moves: readonly Move[], now: Date): Promise<Fired[]> {
-    const ids = moves.map((move) => move.jobId);
-    const cursors = moves.map(({ jobId, revision, seen, next: following }) => ({ jobId, revision, seen, next: following }));
-    const fires = moves.flatMap((move) => move.fires.map((each) => ({ jobId: move.jobId, ...each })));
-    return await sql<Fired[]>`
-      with move as (
-          select * from json_to_recordset(${JSON.stringify(cursors)}::text::json)
-              as m("jobId" bigint, "revision" integer, "seen" timestamptz, "next" timestamptz)
-      ), due as (
-          select * from json_to_recordset(${JSON.stringify(fires)}::text::json)
-              as d("jobId" bigint, "dueAt" timestamptz, "lastDueAt" timestamptz, "dueCount" integer, "reason" text, "catchup" boolean,
-                   "overlap" text)
-      ), busy as (
-          select job_id, count(*) as others from belfry.unfinished where job_id = any (${ids}::bigint[]) group by job_id
-      ), locked as (
-          select j.id, move."next"
-            from belfry.jobs j join move on move."jobId" = j.id
-           where j.id = any (${ids}::bigint[]) and j.revision = move."revision"
-             and date_trunc('milliseconds', j.next_due_at) = move."seen" and j.enabled and j.deleted_at is null
-           order by j.id
-             for no key update of j
-      ), moved as (
-          update belfry.jobs j
-             set next_due_at = locked."next", ended_at = case when locked."next" is null then ${now}::timestamptz end
-            from locked
-           where j.id = any (${ids}::bigint[]) and j.id = locked.id
-          returning j.id, j.name, j.command, j.policy, j.overlap, j.trace_id
-      ), replaced as (
-          update belfry.unfinished u
-             set cancel_at = ${now}
-            from moved
-           where u.job_id = any (${ids}::bigint[]) and u.job_id = moved.id and moved.overlap = 'replace'
-      ), made as (
-          insert into belfry.runs (job_id, job_name, due_at, last_due_at, due_count, state, reason, command, policy, overlap, catchup,
-                                   queued_at, finished_at, trace_id)
-          select moved.id, moved.name, due."dueAt", due."lastDueAt", due."dueCount",
-                 case when told.reason is not null then 'skipped' end, told.reason,
-                 moved.command, moved.policy, coalesce(due."overlap", moved.overlap), due."catchup",
-                 ${now}, case when told.reason is not null then ${now}::timestamptz end, moved.trace_id
-            from moved
-            join due on due."jobId" = moved.id
-            left join busy on busy.job_id = moved.id
-            cross join lateral (
-                select case when due."reason" is not null then due."reason"
-                            when busy.others >= case coalesce(due."overlap", moved.overlap)
-                                                    when 'skip' then 1 when 'wait' then 2 when 'wait_all' then 1000 end
-                                                          then case when busy.others >= 1000 then 'limit' else 'overlap' end
-                       end as reason
-                -- Worked out once, however often it is named above.
-                offset 0
-            ) as told
-           -- Ids in the order of due times: those that wait get their turn in it.
-           order by due."dueAt", moved.id
-          on conflict (job_id, due_at, target) where cause = 'schedule' do nothing
-          returning id, job_id, job_name, due_at, state, reason, overlap, catchup, trace_id
-      ), begun as (
-          insert into belfry.unfinished (run_id, job_id, overlap, ready_at, catchup)
-          select id, job_id, overlap, due_at, catchup from made where state is null
-      )
-      select id, job_id as "jobId", job_name as "jobName", due_at as "dueAt", coalesce(state, 'queued') as state, reason,
-             trace_id as "traceId"
-        from made`;
-  }
 }
 
 function next(column: typeof jobs.revision) {

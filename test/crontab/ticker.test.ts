@@ -7,7 +7,8 @@ import type { Schedule } from '../../src/crontab/expression.ts';
 import { rememberSchedules } from '../../src/crontab/schedules.ts';
 import { startTicker, tick } from '../../src/crontab/ticker.ts';
 import { workOut } from '../../src/jobs/manage.ts';
-import type { DueRow, JobRow } from '../../src/store/jobs.ts';
+import type { JobRow } from '../../src/store/jobs.ts';
+import type { DueRow } from '../../src/store/ticks.ts';
 import { hasRung, standingClock } from '../support/clock.ts';
 import { clear, jobNow, openStores, placeJob, type Stores } from '../support/jobs.ts';
 import { keptLog } from '../support/log.ts';
@@ -177,7 +178,7 @@ describe('a row that was written by hand', () => {
     await execute(url, `update belfry.jobs set expr = '6 * * * *', enabled = true where name = 'mended'`);
     await tick(node.deps);
     const { enabled, fault, nextDueAt } = await jobNow(stores, 'mended');
-    assert.deepEqual({ enabled, fault, isDue: nextDueAt !== null }, { enabled: true, fault: null, isDue: true });
+    assert.deepEqual([enabled, fault, nextDueAt !== null], [true, null, true]);
   });
 
   test('with a due time but nothing else is worked out, not fired', async () => {
@@ -196,8 +197,7 @@ describe('a row that was written by hand', () => {
     await placeJob(stores, { name: 'good', nextDueAt: at(-1) });
     await tick(node.deps);
     const { enabled, fault } = await jobNow(stores, 'stale');
-    assert.equal(enabled, false);
-    assert.match(fault ?? '', /^timezone: .*Mars\/Olympus/);
+    assert.ok(!enabled && /^timezone: .*Mars\/Olympus/.test(fault ?? ''), String(fault));
     assert.deepEqual([await runsOf('stale'), (await runsOf('good')).length], [[], 1]);
   });
 });

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
-import type { Fire, JobRow, Move } from '../../src/store/jobs.ts';
+import type { JobRow } from '../../src/store/jobs.ts';
+import type { Fire, Move } from '../../src/store/ticks.ts';
 import {
   afterAll,
   claim,

@@ -3,7 +3,8 @@
 import { eq } from 'drizzle-orm';
 import type { Policy } from '../../src/runs/lifecycle.ts';
 import { openDatabase, type Database } from '../../src/store/database.ts';
-import { jobStore, type Fire, type Fired, type JobRow, type JobStore, type WrittenJob } from '../../src/store/jobs.ts';
+import { jobStore, type JobRow, type JobStore, type WrittenJob } from '../../src/store/jobs.ts';
+import type { Fire, Fired } from '../../src/store/ticks.ts';
 import { nodeStore, type NodeStore } from '../../src/store/nodes.ts';
 import { recordStore, type RecordStore, type RunRow } from '../../src/store/records.ts';
 import { runStore, type ClaimedRun, type RunRecord, type RunStore } from '../../src/store/runs.ts';
