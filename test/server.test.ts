@@ -195,7 +195,7 @@ describe('a client that is slow', { timeout: 30_000 }, () => {
 
   test('with its body is hung up on, and nothing is done', async (t) => {
     doors.lines.length = 0;
-    const peer = await talkTo(await serve(t, impatient));
+    const peer = await talkTo(await serve(t, { readTimeoutMs: 800 }));
     const body = JSON.stringify(sample('never finished'));
     peer.say(`POST /createJob HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length + 1}\r\n\r\n${body}`);
     assert.match(await peer.closed, /^HTTP\/1\.1 408 /);
