@@ -50,6 +50,8 @@ type Given = {
 export type App = {
   /** Where the web duty listens. */
   readonly address: string | undefined;
+  /** How long runs may take to finish when it stops. */
+  readonly graceMs: number;
   /** Brings the file's jobs in line with a file that was read again. */
   readonly reload: (definitions: readonly JobDefinition[]) => Promise<void>;
   /** Takes nothing more, lets what runs finish within the grace, records it. `atOnce` cuts the grace short. */
@@ -208,7 +210,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
     });
   }
 
-  if (!duties.web) return { address: undefined, reload, stop: stops.run };
+  if (!duties.web) return { address: undefined, graceMs: config.shutdownGraceMs, reload, stop: stops.run };
   const web = await listen(
     makeApp({
       clock,
@@ -228,7 +230,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
     webStopped = web.stop(config.shutdownGraceMs, atOnce);
   });
   log.info({ address: web.address }, 'start_http_server');
-  return { address: web.address, reload, stop: stops.run };
+  return { address: web.address, graceMs: config.shutdownGraceMs, reload, stop: stops.run };
 }
 
 /** The executors that come with the house, as the config wants them. */

@@ -93,7 +93,8 @@ export function faultsOf(error: z.ZodError, input: unknown, schema: z.ZodType): 
     const path = issue.path.map((key) => (typeof key === 'number' ? key : String(key)));
     if (issue.code === 'unrecognized_keys') {
       const known = knownKeys(schema, path);
-      for (const key of issue.keys) add([...path, key], `unknown key${hintFor(key, known)}`);
+      // A hint costs more than a fault: whoever sends a hundred thousand keys gets none for those that are not told.
+      for (const key of issue.keys) add([...path, key], `unknown key${faults.size < mostTold ? hintFor(key, known) : ''}`);
     } else if (issue.code === 'custom') add(path, issue.message);
     else add(path, `${issue.message}, got ${show(valueAt(input, path))}`);
   }

@@ -14,6 +14,9 @@ const exitBadConfig = 78;
 // After a second signal, so long for runs to be recorded before the process ends whatever hangs.
 const lastGraceMs = 5000;
 
+// After the grace of the runs, so long for recording them and letting go of the servers.
+const longestStopMs = 20_000;
+
 // npm hands on to us a Ctrl-C that the terminal has sent to us already: so soon, a second signal is the same one.
 const sameSignalMs = 500;
 
@@ -99,6 +102,11 @@ function stopOnSignals(log: Log, progress: (line: string) => void) {
 }
 
 async function stop(app: App, log: Log, atOnce: AbortSignal): Promise<void> {
+  // With its servers away nothing can be recorded, and waiting for them helps nobody.
+  setTimeout(() => {
+    log.error({ fault: 'it took too long: what could not be recorded is settled at the next start' }, 'exit_server');
+    process.exit(1);
+  }, app.graceMs + longestStopMs).unref();
   try {
     await app.stop(atOnce);
     log.info('exit_server');

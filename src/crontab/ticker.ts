@@ -26,7 +26,7 @@ type Deps = {
 };
 
 // Jobs taken by one tick. More than that are due: the next tick follows at once.
-const mostAtOnce = 1000;
+const mostAtOnce = 2000;
 // Nobody sleeps longer than this: polling makes sure what NOTIFY makes prompt.
 const longestSleepMs = 1000;
 

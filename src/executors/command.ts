@@ -3,6 +3,10 @@
 
 import { inspect } from 'node:util';
 import { z } from 'zod';
+import { didYouMean } from '../faults.ts';
+
+// Whoever made a hundred mistakes is helped by the first ones.
+const mostTold = 20;
 
 /**
  * Parses a command by its schema. Throws one Error with every fault, joined by "; ", each beginning with the path from
@@ -62,8 +66,8 @@ export function shownAsSecret(value: unknown): string {
 
 function describeIssue(issue: z.core.$ZodIssue, known: readonly string[]): string[] {
   if (issue.code !== 'unrecognized_keys') return [`${pathText(issue.path)}: ${issue.message}`];
-  return issue.keys.map((key) => {
-    const near = nearest(key, known);
+  return issue.keys.slice(0, mostTold).map((key) => {
+    const near = didYouMean(key, known);
     const hint = near === undefined ? '' : `; did you mean ${JSON.stringify(near)}?`;
     return `${pathText([key])}: expected one of ${known.join(', ')}, got an unknown key${hint}`;
   });
@@ -76,28 +80,4 @@ function pathText(path: readonly PropertyKey[]): string {
     return /^[\w-]{1,64}$/.test(name) ? `.${name}` : `[${shown(name)}]`;
   });
   return `command${steps.join('')}`;
-}
-
-/** The known name that is at most two slips of the pen away, and less than half the word. */
-function nearest(name: string, known: readonly string[]): string | undefined {
-  if (name.length > 40) return undefined;
-  const [best] = known
-    .map((candidate) => ({ candidate, slips: slipsBetween(name.toLowerCase(), candidate) }))
-    .filter(({ candidate, slips }) => slips <= 2 && slips * 2 < candidate.length)
-    .sort((a, b) => a.slips - b.slips);
-  return best?.candidate;
-}
-
-/** Levenshtein distance: letters to put in, take out or change. */
-function slipsBetween(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
-  for (let i = 0; i < a.length; i++) {
-    const next = [i + 1];
-    for (let j = 1; j <= b.length; j++) {
-      const changed = (row[j - 1] ?? 0) + (a[i] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(changed, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

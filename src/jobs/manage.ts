@@ -4,7 +4,7 @@ import type { Clock } from '../clock.ts';
 import type { Schedule } from '../crontab/expression.ts';
 import { Refusal } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
-import { describeFaults } from '../faults.ts';
+import { describeFaults, show } from '../faults.ts';
 import type { Log } from '../observe/log.ts';
 import type { JobRow, WorkedOut, WrittenJob } from '../store/jobs.ts';
 import { parseDefinition, type JobDefinition } from './definition.ts';
@@ -42,13 +42,13 @@ export async function createJob(deps: ManageDeps, input: unknown, traceId: strin
 
 /** Deletes a job; its runs stay, its name is free. */
 export async function deleteJob(deps: ManageDeps, name: string): Promise<void> {
-  if (!(await deps.jobs.remove(name))) throw new Refusal('not_found', `job not found: ${name}`);
+  if (!(await deps.jobs.remove(name))) throw new Refusal('not_found', `job not found: ${show(name)}`);
 }
 
 /** Switches a job on or off; on, it goes on from now. A job whose row has a fault can't be switched on. */
 export async function setEnabled(deps: ManageDeps, name: string, enabled: boolean): Promise<void> {
   const job = await deps.jobs.byName(name);
-  if (!job) throw new Refusal('not_found', `job not found: ${name}`);
+  if (!job) throw new Refusal('not_found', `job not found: ${show(name)}`);
   await deps.jobs.setEnabled(job.id, enabled, enabled ? firstDue(deps, job) : undefined);
 }
 

@@ -16,10 +16,22 @@ export function makeLog(options: { readonly level: string; readonly format: 'aut
     base: null,
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
+    serializers: { err: shownFault },
   };
   if (!readable) return pino(common);
   const colorize = process.stdout.isTTY;
   return pino(common, pretty({ colorize, translateTime: 'SYS:HH:MM:ss.l', sync: true, messageFormat: asSentence, hideObject: true }));
+}
+
+/**
+ * A fault as it may be logged: its name, code and where it was thrown. What a database adds to one (the failing row, the
+ * parameters of the query) may hold what nobody shall read.
+ */
+function shownFault(fault: unknown): unknown {
+  const shown = fault instanceof Error && 'query' in fault && fault.cause instanceof Error ? fault.cause : fault;
+  if (!(shown instanceof Error)) return shown;
+  const { name: type, message, stack } = shown;
+  return { type, message, ...('code' in shown ? { code: shown.code } : {}), stack };
 }
 
 const told = new Set(['level', 'time', 'msg', 'job', 'trace_id', 'err']);

@@ -2,6 +2,7 @@
 
 import type { Bell, Clock } from '../clock.ts';
 import { Refusal } from '../errors.ts';
+import { show } from '../faults.ts';
 import type { Log } from '../observe/log.ts';
 import type { JobRow } from '../store/jobs.ts';
 import type { NewRun } from '../store/runs.ts';
@@ -24,7 +25,7 @@ export async function trigger(
   options: { readonly override: boolean; readonly traceId: string },
 ): Promise<{ id: number }> {
   const job = await deps.jobs.byName(name);
-  if (!job) throw new Refusal('not_found', `job not found: ${name}`);
+  if (!job) throw new Refusal('not_found', `job not found: ${show(name)}`);
   if (!job.policy) throw new Refusal('conflict', `job ${name} can't run: ${job.fault ?? 'it was not worked out yet, try again'}`);
   const run = await deps.runs.insert({
     jobId: job.id,

@@ -7,11 +7,15 @@ export type Batched<T, R> = {
   readonly idle: () => Promise<void>;
 };
 
+const deadlockDetected = '40P01';
+const mostTries = 5;
+
 type Waiting<T, R> = { item: T; resolve: (result: R) => void; reject: (reason: unknown) => void };
 
 /**
  * Joins single writes into shared statements. `write` answers one result for each item, in their order. When a statement of
- * several fails for what one row holds (SQLSTATE class 22 or 23), each is written alone, so that only the faulty one fails.
+ * several fails for what one row holds (SQLSTATE class 22 or 23), each is written alone, so that only the faulty one fails. One
+ * that PostgreSQL ended to break a deadlock has done nothing, and is written again.
  */
 export function groupCommit<T, R>(
   write: (items: readonly T[]) => Promise<readonly R[]>,
@@ -20,12 +24,14 @@ export function groupCommit<T, R>(
   let waiting: Waiting<T, R>[] = [];
   let underWay: Promise<void> | undefined;
 
-  const settle = async (group: Waiting<T, R>[]): Promise<void> => {
+  const settle = async (group: Waiting<T, R>[], tries = 1): Promise<void> => {
     try {
       const results = await write(group.map((each) => each.item));
       for (const [index, each] of group.entries()) each.resolve(results[index] as R);
     } catch (fault) {
-      if (group.length > 1 && blamesOneRow(fault)) {
+      if (tries < mostTries && codeOf(fault) === deadlockDetected) {
+        await settle(group, tries + 1);
+      } else if (group.length > 1 && blamesOneRow(fault)) {
         for (const each of group) await settle([each]);
       } else {
         for (const each of group) each.reject(fault);
@@ -53,6 +59,9 @@ export function groupCommit<T, R>(
 }
 
 function blamesOneRow(fault: unknown): boolean {
-  const code = typeof fault === 'object' && fault !== null && 'code' in fault ? String(fault.code) : '';
-  return code.startsWith('22') || code.startsWith('23');
+  return /^2[23]/.test(codeOf(fault));
+}
+
+function codeOf(fault: unknown): string {
+  return typeof fault === 'object' && fault !== null && 'code' in fault ? String(fault.code) : '';
 }

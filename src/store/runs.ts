@@ -58,7 +58,7 @@ export type RunStore = ReturnType<typeof runStore>;
 
 /** The statements about runs. */
 export function runStore({ sql }: Database) {
-  const records: Batched<RunRecord, boolean> = groupCommit(writeRecords, { most: 250 });
+  const records: Batched<RunRecord, boolean> = groupCommit(writeRecords, { most: 500 });
   const claims: Batched<Claim, ClaimedRun[]> = groupCommit(claimTogether, { most: 100 });
   // How far the search for what can be forgotten has come.
   let lookedUpTo = 0;
