@@ -3,6 +3,7 @@
 import { Hono, type Context } from 'hono';
 import { z } from 'zod';
 import { Refusal, wire, type Told } from '../errors.ts';
+import { show } from '../faults.ts';
 import { inputOfRow } from '../jobs/written.ts';
 import { flag, table, wholeNumber } from '../shapes.ts';
 import type { JobRow } from '../store/jobs.ts';
@@ -32,7 +33,7 @@ export function v1Api(deps: Deps): Hono<DoorEnv> {
   app.get('/jobs/:name', async (c) => {
     const name = nameOf(c);
     const job = await deps.jobs.byName(name);
-    if (!job) throw new Refusal('not_found', `job not found: ${name}`);
+    if (!job) throw new Refusal('not_found', `job not found: ${show(name)}`);
     return c.json(jobOf(job));
   });
 

@@ -83,7 +83,7 @@ describe('one job', () => {
   }
 
   test('that is none is 404, whatever is asked of it', async () => {
-    const expected = { status: 404, json: { error: 'not_found', message: 'job not found: nobody' } };
+    const expected = { status: 404, json: { error: 'not_found', message: 'job not found: "nobody"' } };
     for (const [method, path] of [
       ['GET', ''],
       ['DELETE', ''],

@@ -78,9 +78,9 @@ describe('a shell command as written down', () => {
   }
 
   test('is told everything that is wrong with it at once', () => {
-    const message = refusal({ target: '', cwd: 'x', env: { PATH: 'x', 'a b': 'y' }, nope: 1 });
+    const message = refusal({ target: '', cwd: 'x', env: { PATH: 'x', 'a b': 'y' }, unheardof: 1 });
     const fields = message.split('; ').map((fault) => fault.split(': ')[0]);
-    const wrong = ['command.cwd', 'command.env.PATH', 'command.env["a b"]', 'command.nope', 'command.target'];
+    const wrong = ['command.cwd', 'command.env.PATH', 'command.env["a b"]', 'command.target', 'command.unheardof'];
     assert.deepEqual(new Set(fields), new Set(wrong));
     assert.equal(fields.length, wrong.length);
   });
