@@ -31,13 +31,31 @@ export async function perform(deps: Deps, run: ClaimedRun, signal: AbortSignal):
     const finishedAt = deps.clock.now();
     const verdict = decide(run, { ...result, stopped: stopReason(result, signal) }, finishedAt);
     const note = noteOf(deps.me().name, run, result, startedAt, finishedAt);
-    const isOurs = await deps.record(recordOf(run, result, verdict, note, finishedAt));
+    const isOurs = await recordAtLast(deps, log, recordOf(run, result, verdict, note, finishedAt), signal);
     work.end(result.error);
     announce(log, run, result, verdict, Math.round(deps.clock.monotonic() - begun), isOurs);
     if (isOurs) deps.events.emit({ kind: verdict.state === 'retrying' ? 'retrying' : 'finished', runId: run.id });
   } catch (fault) {
     work.end(messageOf(fault));
     log.error({ err: fault }, 'record_failed');
+  }
+}
+
+// Between two tries to record, and how many are made once this node wants to stop.
+const retryMs = 1000;
+const lastTries = 3;
+
+/** Records, however long PostgreSQL is away: nobody else knows how the attempt ended. False: the run is not ours any more. */
+async function recordAtLast(deps: Deps, log: Log, record: RunRecord, signal: AbortSignal): Promise<boolean> {
+  const never = new AbortController().signal;
+  for (let tries = 1; ; tries++) {
+    try {
+      return await deps.record(record);
+    } catch (fault) {
+      if (tries === 1) log.error({ err: fault }, 'record_delayed');
+      if (signal.aborted && tries >= lastTries) throw fault;
+      await deps.clock.sleep(retryMs, never);
+    }
   }
 }
 

@@ -58,7 +58,8 @@ export function groupCommit<T, R>(
   };
 }
 
-function blamesOneRow(fault: unknown): boolean {
+/** Whether PostgreSQL refused what a row holds (SQLSTATE class 22 or 23): written again it will be refused again. */
+export function blamesOneRow(fault: unknown): boolean {
   return /^2[23]/.test(codeOf(fault));
 }
 

@@ -2,7 +2,7 @@
 // answer, not an error.
 
 import type { Policy, State } from '../runs/lifecycle.ts';
-import { groupCommit, type Batched } from './batch.ts';
+import { blamesOneRow, groupCommit, type Batched } from './batch.ts';
 import type { Database } from './database.ts';
 
 /** A run that this node holds from now on. */
@@ -102,9 +102,11 @@ export function runStore({ sql }: Database) {
              where sent_at is null or sent_at < ${now}::timestamptz - interval '15 seconds' * 2 ^ least(sends - 1, 4)
         )
         update belfry.unfinished u set sent_at = ${now}, sends = u.sends + 1
-          from due
-         where u.run_id = any (array(select run_id from due)) and u.run_id = due.run_id
-           and u.state in ('queued', 'retrying') and u.sent_at is not distinct from due.sent_at
+         where u.run_id = any (array(
+                   select w.run_id from belfry.unfinished w join due on due.run_id = w.run_id
+                    where w.run_id = any (array(select run_id from due))
+                      and w.state in ('queued', 'retrying') and w.sent_at is not distinct from due.sent_at
+                      for no key update of w skip locked))
         returning u.run_id as id`;
       return rows.map((row) => row.id).sort((a, b) => a - b);
     },
@@ -113,7 +115,9 @@ export function runStore({ sql }: Database) {
     unmarkSent: async (ids: readonly number[]): Promise<void> => {
       await sql`
         update belfry.unfinished set sent_at = null, sends = greatest(sends - 1, 0)
-         where run_id = any (${ids}::bigint[]) and state in ('queued', 'retrying')`;
+         where run_id = any (array(
+                   select run_id from belfry.unfinished where run_id = any (${ids}::bigint[]) and state in ('queued', 'retrying')
+                      for no key update skip locked))`;
     },
 
     /** When the next run that is not ready yet will be. Served by unfinished_ready. */
@@ -129,19 +133,32 @@ export function runStore({ sql }: Database) {
     /** Claims runs for a node's incarnation; answers those that are now running on it. Calls are joined. */
     claim: (claim: Claim): Promise<ClaimedRun[]> => claims.add(claim),
 
-    /** Records what an attempt came to. False: it is not ours any more, and nothing was written. Calls are joined. */
-    record: (record: RunRecord): Promise<boolean> => records.add(record),
+    /**
+     * Records what an attempt came to. False: it is not ours any more, and nothing was written. Calls are joined. Words that
+     * PostgreSQL refuses (NUL) are left out: how a run ended is kept whatever it said.
+     */
+    record: async (record: RunRecord): Promise<boolean> => {
+      try {
+        return await records.add(record);
+      } catch (fault) {
+        if (!blamesOneRow(fault)) throw fault;
+        return await records.add(withoutWords(record));
+      }
+    },
 
     /** Readies runs that waited for another run of their job which is no longer there. Served by unfinished_blocked. */
     unblock: async (): Promise<number> => {
       const rows = await sql`
         update belfry.unfinished set blocked = false
          where run_id = any (array(
-                   select distinct on (b.job_id) b.run_id from belfry.unfinished b
-                    where b.blocked
-                      and (select true from belfry.unfinished o
-                            where o.job_id = b.job_id and o.state in ('running', 'retrying') limit 1) is null
-                    order by b.job_id, b.run_id))
+                   select run_id from belfry.unfinished
+                    where blocked and run_id = any (array(
+                          select distinct on (b.job_id) b.run_id from belfry.unfinished b
+                           where b.blocked
+                             and (select true from belfry.unfinished o
+                                   where o.job_id = b.job_id and o.state in ('running', 'retrying') limit 1) is null
+                           order by b.job_id, b.run_id))
+                      for no key update skip locked))
         returning run_id`;
       return rows.length;
     },
@@ -150,7 +167,11 @@ export function runStore({ sql }: Database) {
     cancelWaiting: async (now: Date): Promise<number> => {
       const rows = await sql`
         with gone as (
-            delete from belfry.unfinished where cancel_at is not null and state in ('queued', 'retrying') returning run_id
+            delete from belfry.unfinished
+             where run_id = any (array(
+                       select run_id from belfry.unfinished where cancel_at is not null and state in ('queued', 'retrying')
+                          for update skip locked))
+            returning run_id
         )
         update belfry.runs r set state = 'cancelled', reason = 'replaced', finished_at = ${now}
          where r.id = any (array(select run_id from gone)) returning r.id`;
@@ -249,9 +270,12 @@ export function runStore({ sql }: Database) {
       ), readied as (
           update belfry.unfinished b set blocked = false
            where b.run_id = any (array(
-                     select min(w.run_id) from belfry.unfinished w
-                      where w.blocked and w.job_id = any (array(select job_id from ended where overlap not in ('skip', 'allow')))
-                      group by w.job_id))
+                     select n.run_id from belfry.unfinished n
+                      where n.blocked and n.run_id = any (array(
+                            select min(w.run_id) from belfry.unfinished w
+                             where w.blocked and w.job_id = any (array(select job_id from ended where overlap not in ('skip', 'allow')))
+                             group by w.job_id))
+                        for no key update skip locked))
       )
       select id from recorded`;
     const known = new Set(rows.map((row) => row.id));
@@ -260,3 +284,9 @@ export function runStore({ sql }: Database) {
 }
 
 type Claim = { readonly ids: readonly number[]; readonly owner: number; readonly node: string; readonly now: Date };
+
+function withoutWords(record: RunRecord): RunRecord {
+  const { error: _, ...note } = record.note;
+  const error = 'what it said could not be stored';
+  return { ...record, note, result: { err: error }, error };
+}

@@ -265,11 +265,44 @@ describe('a result', () => {
     assert.deepEqual([told, lines.map(({ msg }) => msg)], [[], ['result_came_too_late']]);
   });
 
-  test('that cannot be recorded is told, and left to the lease', async () => {
+  test('whose words cannot be stored is recorded without them', async () => {
     const run = await claimed();
-    const { deps, told, lines } = nodeOf(() => Promise.resolve({ ...failed, error: 'with a \u0000 in it' }));
+    const { deps, lines } = nodeOf(() => Promise.resolve({ ...failed, error: 'with a \u0000 in it' }));
     await perform(deps, run, new AbortController().signal);
+    const { state, error } = await runNow(stores, run.id);
+    assert.deepEqual({ state, error }, { state: 'failed', error: 'what it said could not be stored' });
+    assert.deepEqual(
+      lines.map(({ msg }) => msg),
+      ['execed_job_failed'],
+    );
+  });
+
+  test('that comes while PostgreSQL is away is told, and recorded when it is back', async () => {
+    const run = await claimed();
+    const { deps, lines } = nodeOf(() => Promise.resolve(done));
+    let outages = 3;
+    const record: typeof deps.record = (each) => (outages-- > 0 ? Promise.reject(new Error('away')) : stores.runs.record(each));
+    await perform({ ...deps, record, clock: { ...deps.clock, sleep: () => Promise.resolve() } }, run, new AbortController().signal);
+    assert.equal((await runNow(stores, run.id)).state, 'succeeded');
+    assert.deepEqual(
+      lines.map(({ msg }) => msg),
+      ['record_delayed', 'execed_job'],
+    );
+  });
+
+  test('that cannot be recorded while its node stops is left to the next start', async () => {
+    const run = await claimed();
+    const { deps, lines } = nodeOf(() => Promise.resolve(done));
+    const away: typeof deps.record = () => Promise.reject(new Error('away'));
+    await perform(
+      { ...deps, record: away, clock: { ...deps.clock, sleep: () => Promise.resolve() } },
+      run,
+      AbortSignal.abort('interrupted'),
+    );
     assert.equal((await wayOf(stores, run.id))?.state, 'running');
-    assert.deepEqual([told, lines.map(({ msg }) => msg)], [[], ['record_failed']]);
+    assert.deepEqual(
+      lines.map(({ msg }) => msg),
+      ['record_delayed', 'record_failed'],
+    );
   });
 });
