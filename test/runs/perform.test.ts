@@ -267,42 +267,23 @@ describe('a result', () => {
 
   test('whose words cannot be stored is recorded without them', async () => {
     const run = await claimed();
-    const { deps, lines } = nodeOf(() => Promise.resolve({ ...failed, error: 'with a \u0000 in it' }));
-    await perform(deps, run, new AbortController().signal);
+    await perform(nodeOf(() => Promise.resolve({ ...failed, error: 'a \u0000' })).deps, run, new AbortController().signal);
     const { state, error } = await runNow(stores, run.id);
-    assert.deepEqual({ state, error }, { state: 'failed', error: 'what it said could not be stored' });
-    assert.deepEqual(
-      lines.map(({ msg }) => msg),
-      ['execed_job_failed'],
-    );
+    assert.deepEqual([state, error], ['failed', 'what it said could not be stored']);
   });
 
-  test('that comes while PostgreSQL is away is told, and recorded when it is back', async () => {
-    const run = await claimed();
-    const { deps, lines } = nodeOf(() => Promise.resolve(done));
-    let outages = 3;
-    const record: typeof deps.record = (each) => (outages-- > 0 ? Promise.reject(new Error('away')) : stores.runs.record(each));
-    await perform({ ...deps, record, clock: { ...deps.clock, sleep: () => Promise.resolve() } }, run, new AbortController().signal);
-    assert.equal((await runNow(stores, run.id)).state, 'succeeded');
-    assert.deepEqual(
-      lines.map(({ msg }) => msg),
-      ['record_delayed', 'execed_job'],
-    );
-  });
-
-  test('that cannot be recorded while its node stops is left to the next start', async () => {
-    const run = await claimed();
-    const { deps, lines } = nodeOf(() => Promise.resolve(done));
-    const away: typeof deps.record = () => Promise.reject(new Error('away'));
-    await perform(
-      { ...deps, record: away, clock: { ...deps.clock, sleep: () => Promise.resolve() } },
-      run,
-      AbortSignal.abort('interrupted'),
-    );
-    assert.equal((await wayOf(stores, run.id))?.state, 'running');
-    assert.deepEqual(
-      lines.map(({ msg }) => msg),
-      ['record_delayed', 'record_failed'],
-    );
-  });
+  for (const [what, signal, outages, state, message] of [
+    ['is recorded when it is back', new AbortController().signal, 5, 'succeeded', 'execed_job'],
+    ['is left to the next start by a node that stops', AbortSignal.abort('interrupted'), 5, 'running', 'record_failed'],
+  ] as const) {
+    test(`that comes while PostgreSQL is away ${what}`, async () => {
+      const run = await claimed();
+      const { deps, lines } = nodeOf(() => Promise.resolve(done));
+      let left: number = outages;
+      const record: typeof deps.record = (each) => (left-- > 0 ? Promise.reject(new Error('away')) : stores.runs.record(each));
+      await perform({ ...deps, record, clock: { ...deps.clock, sleep: () => Promise.resolve() } }, run, signal);
+      assert.equal((await runNow(stores, run.id)).state, state);
+      assert.deepEqual(lines.map(({ msg }) => msg).join(), `record_delayed,${message}`);
+    });
+  }
 });
