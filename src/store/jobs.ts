@@ -48,7 +48,7 @@ export function jobStore(database: Database) {
                                  catchup_window_ms, max_catchup, source, config_id, trace_id, policy, next_due_at)
         select "name", "remark", "expr", "timezone", "enabled", "command", "retry", "timeoutMs", "log", "onLost", "overlap", "misfire",
                "catchupWindowMs", "maxCatchup", "source", "configId", "traceId", "policy", "nextDueAt"
-          from jsonb_to_recordset(${JSON.stringify(written)}::text::jsonb)
+          from json_to_recordset(${JSON.stringify(written)}::text::json)
             as w("name" text, "remark" text, "expr" text, "timezone" text, "enabled" boolean, "command" jsonb, "retry" jsonb,
                  "timeoutMs" bigint, "log" boolean, "onLost" text, "overlap" text, "misfire" text, "catchupWindowMs" bigint,
                  "maxCatchup" integer, "source" text, "configId" text, "traceId" text, "policy" jsonb, "nextDueAt" timestamptz)

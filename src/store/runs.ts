@@ -91,22 +91,20 @@ export function runStore(database: Database) {
      * Served by unfinished_ready; the window is what bounds both the scan and how much lies in the queue.
      */
     markSent: async (now: Date, window: number): Promise<number[]> => {
+      const isToBeSent = sql.part`(sent_at is null or sent_at < ${now}::timestamptz - interval '15 seconds' * 2 ^ least(sends - 1, 4))`;
       const rows = await sql<{ id: number }[]>`
         with ahead as materialized (
             select run_id, sent_at, sends from belfry.unfinished
              where state in ('queued', 'retrying') and not blocked and ready_at <= ${now}
              order by catchup, ready_at, run_id
              limit ${window}
-        ), due as materialized (
-            select run_id, sent_at from ahead
-             where sent_at is null or sent_at < ${now}::timestamptz - interval '15 seconds' * 2 ^ least(sends - 1, 4)
         )
         update belfry.unfinished u set sent_at = ${now}, sends = u.sends + 1
          where u.run_id = any (array(
-                   select w.run_id from belfry.unfinished w join due on due.run_id = w.run_id
-                    where w.run_id = any (array(select run_id from due))
-                      and w.state in ('queued', 'retrying') and w.sent_at is not distinct from due.sent_at
-                      for no key update of w skip locked))
+                   select run_id from belfry.unfinished
+                    where run_id = any (array(select run_id from ahead where ${isToBeSent}))
+                      and state in ('queued', 'retrying') and ${isToBeSent}
+                      for no key update skip locked))
         returning u.run_id as id`;
       return rows.map((row) => row.id).sort((a, b) => a - b);
     },
@@ -176,9 +174,17 @@ export function runStore(database: Database) {
     const ids = written.map((each) => each.id);
     const rows = await sql<{ id: number }[]>`
       with told as (
-          select * from json_to_recordset(${JSON.stringify(written)}::text::json)
-              as t("id" bigint, "epoch" integer, "state" text, "reason" text, "readyAt" timestamptz, "finishedAt" timestamptz,
-                   "failed" boolean, "note" jsonb, "result" json, "error" text)
+          select "id", "epoch", "state", "reason", to_timestamp("readyAt" / 1000) as "readyAt",
+                 to_timestamp("finishedAt" / 1000) as "finishedAt", "failed", "note"::jsonb as "note", nullif("result", 'null')::json as "result", "error"
+            from unnest(${ids}::bigint[], ${written.map((each) => each.epoch)}::integer[], ${written.map((each) => each.state)}::text[],
+                        ${written.map((each) => each.reason ?? null)}::text[],
+                        ${written.map((each) => each.readyAt?.getTime() ?? null)}::float8[],
+                        ${written.map((each) => each.finishedAt?.getTime() ?? null)}::float8[],
+                        ${written.map((each) => each.failed)}::boolean[],
+                        string_to_array(${inLines(written.map((each) => each.note))}, e'\\n'),
+                        string_to_array(${inLines(written.map((each) => each.result ?? null))}, e'\\n'),
+                        ${written.map((each) => each.error ?? null)}::text[])
+              as t("id", "epoch", "state", "reason", "readyAt", "finishedAt", "failed", "note", "result", "error")
       ), ended as (
           delete from belfry.unfinished u
            using told
@@ -216,6 +222,11 @@ export function runStore(database: Database) {
     const known = new Set(rows.map((row) => row.id));
     return written.map((each) => known.has(each.id));
   }
+}
+
+/** JSON, a value a line: text that holds no line break of its own, and is split faster than an array's is read. */
+function inLines(values: readonly unknown[]): string {
+  return values.map((value) => JSON.stringify(value)).join('\n');
 }
 
 type Claim = { readonly ids: readonly number[]; readonly owner: number; readonly node: string; readonly now: Date };

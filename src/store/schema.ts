@@ -119,6 +119,12 @@ export const unfinished = belfry.table('unfinished', {
   cancelAt: moment('cancel_at'),
 });
 
+/** What did not go well of the runs that are at their end. */
+export const notWell = belfry.table('not_well', {
+  runId: id('run_id').notNull(),
+  state: text('state').notNull(),
+});
+
 /** Runs as people see them, wherever they are; a view. */
 export const records = belfry
   .view('records', {

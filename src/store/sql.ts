@@ -72,5 +72,11 @@ function isPart(value: SqlValue | Part): value is Part {
 /** Dates as UTC: the driver would write them in the process's own zone. Throws a RangeError for a Date that is none. */
 function serialised(value: SqlValue): unknown {
   if (value instanceof Date) return value.toISOString();
-  return Array.isArray(value) ? value.map(serialised) : value;
+  if (!Array.isArray(value)) return value;
+  return value.every(isPlain) ? `{${value.map((item) => item ?? 'NULL').join(',')}}` : value.map(serialised);
+}
+
+/** Of what nothing needs quotes in an array, which the driver would look for piece by piece. */
+function isPlain(value: unknown): boolean {
+  return value === null || typeof value === 'number' || typeof value === 'boolean';
 }

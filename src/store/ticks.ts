@@ -59,20 +59,21 @@ export type Fired = {
 export function tickStatements({ sql, orm }: Database) {
   return { look, fire };
 
-  /** Looks for due jobs and leaves the mark that somebody looked. At most `limit` of each kind. Served by jobs_due. */
+  /** Looks for due jobs and leaves the mark that somebody looked. At most `limit` of each kind. Served by jobs_due, whose order it names. */
   async function look(limit: number): Promise<DueLook> {
     const due = await sql<(DueRow & { isWorkedOut: boolean })[]>`
       (select id, name, expr, timezone, revision, misfire, overlap, catchup_window_ms as "catchupWindowMs",
               max_catchup as "maxCatchup", next_due_at as "nextDueAt", false as "isWorkedOut"
          from belfry.jobs
         where enabled and deleted_at is null and ended_at is null and next_due_at is null
+        order by next_due_at nulls first
         limit ${limit})
       union all
       (select id, name, expr, timezone, revision, misfire, overlap, catchup_window_ms, max_catchup, next_due_at,
               timezone is not null and policy is not null and trace_id is not null
          from belfry.jobs
         where enabled and deleted_at is null and ended_at is null and next_due_at <= now()
-        order by next_due_at
+        order by next_due_at nulls first
         limit ${limit})`;
     const byHand = due.filter((job) => !job.isWorkedOut).map((job) => job.id);
     const unknown = byHand.length === 0 ? [] : await orm.select().from(jobs).where(inArray(jobs.id, byHand));
@@ -105,32 +106,33 @@ export function tickStatements({ sql, orm }: Database) {
    * The tick itself: moves the cursors that are still where they were seen and writes the runs of those that moved, in one
    * statement. Of several nodes that try, one wins each job; a due time has one run, whatever happens.
    */
-  async function fire(moves: readonly Move[], now: Date): Promise<Fired[]> {
+  async function fire(given: readonly Move[], now: Date): Promise<Fired[]> {
+    // In order of id, as nodes that fire at once lock the rows: none waits for one that waits for it.
+    const moves = given.toSorted((a, b) => a.jobId - b.jobId);
     const ids = moves.map((move) => move.jobId);
-    const cursors = moves.map(({ jobId, revision, seen, next: following }) => ({ jobId, revision, seen, next: following }));
     const fires = moves.flatMap((move) => move.fires.map((each) => ({ jobId: move.jobId, ...each })));
     return await sql<Fired[]>`
       with move as (
-          select * from json_to_recordset(${JSON.stringify(cursors)}::text::json)
-              as m("jobId" bigint, "revision" integer, "seen" timestamptz, "next" timestamptz)
+          select "jobId", "revision", to_timestamp("seen" / 1000) as "seen", to_timestamp("next" / 1000) as "next"
+            from unnest(${ids}::bigint[], ${moves.map((move) => move.revision)}::integer[],
+                        ${moves.map((move) => move.seen.getTime())}::float8[], ${moves.map((move) => move.next?.getTime() ?? null)}::float8[])
+              as m("jobId", "revision", "seen", "next")
       ), due as (
-          select * from json_to_recordset(${JSON.stringify(fires)}::text::json)
-              as d("jobId" bigint, "dueAt" timestamptz, "lastDueAt" timestamptz, "dueCount" integer, "reason" text, "catchup" boolean,
-                   "overlap" text)
+          select "jobId", to_timestamp("dueAt" / 1000) as "dueAt", to_timestamp("lastDueAt" / 1000) as "lastDueAt", "dueCount", "reason",
+                 "catchup", "overlap"
+            from unnest(${fires.map((each) => each.jobId)}::bigint[], ${fires.map((each) => each.dueAt.getTime())}::float8[],
+                        ${fires.map((each) => each.lastDueAt?.getTime() ?? null)}::float8[],
+                        ${fires.map((each) => each.dueCount)}::integer[], ${fires.map((each) => each.reason ?? null)}::text[],
+                        ${fires.map((each) => each.catchup)}::boolean[], ${fires.map((each) => each.overlap ?? null)}::text[])
+              as d("jobId", "dueAt", "lastDueAt", "dueCount", "reason", "catchup", "overlap")
       ), busy as (
           select job_id, count(*) as others from belfry.unfinished where job_id = any (${ids}::bigint[]) group by job_id
-      ), locked as (
-          select j.id, move."next"
-            from belfry.jobs j join move on move."jobId" = j.id
-           where j.id = any (${ids}::bigint[]) and j.revision = move."revision"
-             and date_trunc('milliseconds', j.next_due_at) = move."seen" and j.enabled and j.deleted_at is null
-           order by j.id
-             for no key update of j
       ), moved as (
           update belfry.jobs j
-             set next_due_at = locked."next", ended_at = case when locked."next" is null then ${now}::timestamptz end
-            from locked
-           where j.id = any (${ids}::bigint[]) and j.id = locked.id
+             set next_due_at = move."next", ended_at = case when move."next" is null then ${now}::timestamptz end
+            from move
+           where j.id = any (${ids}::bigint[]) and j.id = move."jobId" and j.revision = move."revision"
+             and date_trunc('milliseconds', j.next_due_at) = move."seen" and j.enabled and j.deleted_at is null
           returning j.id, j.name, j.command, j.policy, j.overlap, j.trace_id
       ), replaced as (
           update belfry.unfinished u

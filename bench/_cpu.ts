@@ -1,0 +1,159 @@
+// Recorded no-op runs per second, against BullMQ adding and processing as many empty jobs, in one run on the same servers.
+//   node bench/pipeline.ts [redis|postgres] [count] [rounds]
+// Belfry's figure is the whole way: due job → run row → message → claim → attempt → recorded result. BullMQ's is its own
+// way at its best: addBulk in thousands, one worker with the same number of slots.
+
+import { spawn, spawnSync } from 'node:child_process';
+import { Session } from 'node:inspector';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+function osCpu(): Record<string, number> { const t: Record<string,number> = {}; for (const p of readdirSync('/proc')) { if (!/^\d+$/.test(p)) continue; try { const st = readFileSync('/proc/'+p+'/stat','latin1'); const name = st.slice(st.indexOf('(')+1, st.lastIndexOf(')')); if (!/postgres|redis/.test(name)) continue; const f = st.slice(st.lastIndexOf(')')+2).split(' '); let key = name; if (name==='postgres') { const cl = readFileSync('/proc/'+p+'/cmdline','latin1'); key = /checkpointer|walwriter|background|autovac/.exec(cl)?.[0] ?? 'backends'; } t[key] = (t[key]??0) + Number(f[11])+Number(f[12]); } catch {} } return t; }
+import { pino } from 'pino';
+import pg from 'pg';
+import { createPostgresBackend, createRedisBackend, runMigrations, withBackend } from 'bullmq';
+import { Redis } from 'ioredis';
+import { startApp } from '../src/app.ts';
+import { loadConfig } from '../src/config.ts';
+import type { Executor } from '../src/executors/executor.ts';
+import { startServers, type Servers } from './support/servers.ts';
+
+const backend = process.argv[2] ?? 'redis';
+const count = Number(process.argv[3] ?? (backend === 'redis' ? 20_000 : 10_000));
+const rounds = Number(process.argv[4] ?? 3);
+const slots = 500;
+
+const noop: Executor = {
+  type: 'noop',
+  defaults: { maxAttempts: 1, timeoutMs: 60_000 },
+  parse: (command) => command,
+  execute: () => Promise.resolve({ outcome: 'succeeded', known: true, result: {} }),
+};
+
+const servers = await startServers();
+if (process.env.EXPLAIN) { const c = new pg.Client({connectionString: servers.databaseUrl}); await c.connect(); for (const q of ["alter system set session_preload_libraries='auto_explain'","alter system set auto_explain.log_min_duration=0","alter system set auto_explain.log_analyze=on","alter system set auto_explain.log_timing=on","alter system set auto_explain.log_buffers=on","alter system set auto_explain.log_wal=on","alter system set auto_explain.log_nested_statements=on","select pg_reload_conf()"]) await c.query(q).catch((e)=>console.log(String(e))); await c.end(); }
+try {
+  const ratios: number[] = [];
+  for (let round = 1; round <= rounds; round++) {
+    const peer = process.env.PEER ? (backend === 'redis' ? await bullOnRedis(servers) : await bullOnPostgres(servers)) : 1;
+    const ours = await belfry(servers);
+    ratios.push(ours / peer);
+    console.log(
+      `round ${round}: BullMQ ${peer.toFixed(0)} jobs/s, Belfry ${ours.toFixed(0)} recorded runs/s, ratio ${(ours / peer).toFixed(2)}`,
+    );
+  }
+  ratios.sort((a, b) => a - b);
+  console.log(`${backend}: ${count} runs, ${slots} slots, median ratio ${ratios[Math.floor(ratios.length / 2)]?.toFixed(2)}`);
+} finally {
+  spawnSync('sh',['-c','cat /tmp/belfry-bench-*/postgres.log /tmp/belfry-bench-*/postgres/log/* > /tmp/p/pg.log 2>/dev/null']);
+  await servers.stop();
+}
+
+async function bullOnRedis({ redisUrl }: Servers): Promise<number> {
+  const { Queue, Worker } = withBackend(createRedisBackend);
+  const connection = new Redis(redisUrl, { maxRetriesPerRequest: null });
+  const rate = await bull(
+    new Queue('peer', { connection }),
+    (done) => new Worker('peer', () => Promise.resolve(done()), { connection, concurrency: slots }),
+  );
+  connection.disconnect();
+  return rate;
+}
+
+async function bullOnPostgres({ databaseUrl }: Servers): Promise<number> {
+  const { Queue, Worker } = withBackend(createPostgresBackend);
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  await runMigrations(client);
+  await client.end();
+  const connection = (max: number) => ({ connectionString: databaseUrl, max });
+  return await bull(
+    new Queue('peer', { connection: connection(4) }),
+    (done) => new Worker('peer', () => Promise.resolve(done()), { connection: connection(16), concurrency: slots }),
+  );
+}
+
+type Closing = { close: () => Promise<void> };
+type Adding = Closing & { addBulk: (jobs: { name: string; data: unknown; opts: { removeOnComplete: boolean } }[]) => Promise<unknown> };
+
+async function bull(queue: Adding, startWorker: (done: () => void) => Closing): Promise<number> {
+  let processed = 0;
+  const all = Promise.withResolvers<void>();
+  const worker = startWorker(() => {
+    processed++;
+    if (processed === count) all.resolve();
+  });
+  const begun = performance.now();
+  for (let added = 0; added < count; added += 1000) {
+    const jobs = Array.from({ length: Math.min(1000, count - added) }, () => ({
+      name: 'empty',
+      data: {},
+      opts: { removeOnComplete: true },
+    }));
+    await queue.addBulk(jobs);
+  }
+  await all.promise;
+  const seconds = (performance.now() - begun) / 1000;
+  await worker.close();
+  await queue.close();
+  return count / seconds;
+}
+
+async function belfry({ databaseUrl, redisUrl }: Servers): Promise<number> {
+  const env = {
+    BELFRY_DATABASE_URL: databaseUrl,
+    ...(backend === 'redis' ? { BELFRY_REDIS_URL: redisUrl } : {}),
+    BELFRY_CONCURRENCY: String(slots),
+    BELFRY_DUTIES: 'crontab,worker',
+    BELFRY_NODE: 'bench',
+  };
+  const loaded = await loadConfig({ env, cwd: '/', loadExecutors: () => Promise.resolve(new Map([['noop', noop]])) });
+  // Log lines are written as in a real installation, to a place that costs nothing.
+  const app = await startApp({
+    ...loaded,
+    version: 'bench',
+    log: pino({ base: null }, pino.destination('/dev/null')),
+    progress: () => undefined,
+    signal: new AbortController().signal,
+    failed: console.error,
+  });
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  try {
+    // Jobs as /createJob writes them, all due at one moment two seconds from now and then not for a year.
+    const { rows } = await client.query<{ due: Date }>(
+      `with due as (select date_trunc('second', now()) + interval '2 seconds' as at), made as (
+         insert into belfry.jobs (name, expr, timezone, command, policy, source, trace_id, next_due_at)
+         select 'bench ' || due.at || ' ' || n, '0 0 1 1 *', 'UTC', '{"type": "noop"}',
+                '{"retry": {"maxAttempts": 1, "delayMs": 1000, "maxDelayMs": 1000, "factor": 1, "jitter": 0}, "timeoutMs": 1000, "onLost": "fail", "log": true}',
+                'api', md5(n::text), due.at
+           from due, generate_series(1, $1::integer) as n)
+       select at as due from due`,
+      [count],
+    );
+    const due = rows[0]?.due;
+    await new Promise((r)=>setTimeout(r, Math.max(0, due!.getTime()-Date.now()-50)));
+    const ses = process.env.ALLOC ? new Session() : undefined; if (ses) { ses.connect(); await new Promise((r)=>ses.post('HeapProfiler.startSampling', {samplingInterval: 16384, includeObjectsCollectedByMajorGC: true, includeObjectsCollectedByMinorGC: true}, r)); }
+    const cpu0 = process.cpuUsage(); const os0 = osCpu();
+    if (process.env.PERF) spawn('sh',['-c',process.env.PERF],{stdio:'inherit'});
+    for (;;) {
+      // Few looks, and the count only when nothing is on its way: the watching shall not cost what is watched.
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      if (!(globalThis as any).z) { (globalThis as any).z = 1; }
+      const left = await client.query(`(select 1 from belfry.jobs where next_due_at = $1 limit 1) union all (select 1 from belfry.unfinished limit 1)`, [due]);
+      if (left.rows.length > 0) continue;
+      const done = await client.query<{ n: number; seconds: number }>(
+        `select count(*)::integer as n, extract(epoch from max(finished_at) - $1::timestamptz)::float8 as seconds
+           from belfry.runs where due_at = $1 and state = 'succeeded'`,
+        [due],
+      );
+      const [row] = done.rows;
+      if (row && row.n === count) {
+        if (ses) await new Promise<void>((r)=>ses.post('HeapProfiler.stopSampling', (e: any, x: any)=>{ writeFileSync('/tmp/p/alloc.json', JSON.stringify(x.profile)); r(); }));
+        const c = process.cpuUsage(cpu0); const os1 = osCpu();
+        console.log('node us/run', ((c.user+c.system)/count).toFixed(0), 'user', (c.user/count).toFixed(0), Object.keys(os1).map(k=>k+' us/run '+(((os1[k]??0)-(os0[k]??0))*10000/count).toFixed(0)).join(' | '), 'wall us/run', (row.seconds*1e6/count).toFixed(0));
+        return count / row.seconds; }
+    }
+  } finally {
+    await client.end();
+    await app.stop(new AbortController().signal);
+  }
+}
