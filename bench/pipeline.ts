@@ -126,12 +126,16 @@ async function belfry({ databaseUrl, redisUrl }: Servers): Promise<number> {
     const due = rows[0]?.due;
     for (;;) {
       // Few looks, and the count only when nothing is on its way: the watching shall not cost what is watched.
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      const left = await client.query(`(select 1 from belfry.jobs where next_due_at = $1 limit 1) union all (select 1 from belfry.unfinished limit 1)`, [due]);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      const left = await client.query(
+        `select 1 from belfry.jobs where enabled and deleted_at is null and ended_at is null and next_due_at <= $1
+         union all (select 1 from belfry.unfinished order by run_id limit 1) limit 1`,
+        [due],
+      );
       if (left.rows.length > 0) continue;
       const done = await client.query<{ n: number; seconds: number }>(
         `select count(*)::integer as n, extract(epoch from max(finished_at) - $1::timestamptz)::float8 as seconds
-           from belfry.runs where due_at = $1 and state = 'succeeded'`,
+           from belfry.runs join belfry.results on run_id = id where due_at = $1 and state = 'succeeded'`,
         [due],
       );
       const [row] = done.rows;

@@ -1,47 +1,93 @@
--- What a run writes on its way, made less: an update that changes no indexed column touches no index (a "heap-only" one).
+-- What a run writes on its way, made less. belfry.runs is written once, when the run is made, and never changed; what became of it
+-- is a row of its own in belfry.results, written once as well. Only the narrow row in belfry.unfinished changes, and being sent and
+-- claimed changes no indexed column of it (a "heap-only" update, which touches no index).
 
--- The record of a run is such an update now: its state was in an index. What did not go well has a narrow table of its own,
--- which a trigger keeps, so that no statement can forget it.
-drop index belfry.runs_not_well;
---> statement-breakpoint
-create table belfry.not_well (
-    run_id bigint not null,
-    state  text   not null,
+-- One row a run that is at its end.
+create table belfry.results (
+    run_id       bigint      not null,
+    state        text        not null,
+    reason       text,
+    node         text,
+    failed_count integer     not null default 0,
+    attempts     json[]      not null default '{}',
+    result       json,
+    error        text,
+    started_at   timestamptz,
+    finished_at  timestamptz not null,
 
-    -- Serves the search for what did not go well, newest first.
-    constraint not_well_pk  primary key (state, run_id),
-    -- A record that is forgotten takes its row along.
-    constraint not_well_run foreign key (run_id) references belfry.runs (id) on delete cascade
+    constraint results_pk           primary key (run_id),
+    constraint results_final_state  check (state in ('succeeded', 'failed', 'cancelled', 'skipped')),
+    constraint results_skip_is_told check (state <> 'skipped' or reason is not null)
 );
 --> statement-breakpoint
--- Serves the forgetting.
-create index not_well_of_run on belfry.not_well (run_id);
+insert into belfry.results (run_id, state, reason, node, failed_count, attempts, result, error, started_at, finished_at)
+select id, state, reason, node, failed_count, array(select jsonb_array_elements(attempts)::json), result, error, started_at, finished_at
+  from belfry.runs
+ where state is not null
+ order by id;
 --> statement-breakpoint
-insert into belfry.not_well (run_id, state)
-select id, state from belfry.runs where state in ('failed', 'cancelled', 'skipped');
---> statement-breakpoint
-create function belfry.run_went_not_well() returns trigger language plpgsql as $$
-begin
-    insert into belfry.not_well (run_id, state) values (new.id, new.state) on conflict do nothing;
-    return null;
-end
-$$;
---> statement-breakpoint
-create trigger runs_note_not_well
-    after insert or update of state on belfry.runs for each row
-    when (new.state in ('failed', 'cancelled', 'skipped'))
-    execute function belfry.run_went_not_well();
+-- Serves the search for what did not go well, newest first.
+create index results_not_well on belfry.results (state, run_id) where state in ('failed', 'cancelled', 'skipped');
 --> statement-breakpoint
 
--- So is the claim: who is running stays in the index of what is ready, and the look for what is to be sent passes over it.
+-- What became of the attempts before the last, of a run that is tried again.
+alter table belfry.unfinished
+    add column failed_count integer not null default 0,
+    add column attempts     json[]  not null default '{}',
+    add column result       json,
+    add column error        text;
+--> statement-breakpoint
+update belfry.unfinished u
+   set failed_count = r.failed_count, attempts = array(select jsonb_array_elements(r.attempts)::json), result = r.result, error = r.error
+  from belfry.runs r
+ where r.id = u.run_id;
+--> statement-breakpoint
+-- Who is running stays in it: the look for what is to be sent passes over them.
 drop index belfry.unfinished_ready;
 --> statement-breakpoint
 create index unfinished_ready on belfry.unfinished (catchup, ready_at, run_id) where not blocked;
 --> statement-breakpoint
+
+drop view belfry.records;
+--> statement-breakpoint
+alter table belfry.runs
+    drop column state,
+    drop column reason,
+    drop column node,
+    drop column failed_count,
+    drop column attempts,
+    drop column result,
+    drop column error,
+    drop column started_at,
+    drop column finished_at,
+    -- Handed on whole and never looked into: text is cheaper than a tree.
+    alter column policy drop default,
+    alter column policy type json using policy::json,
+    alter column policy set default '{}',
+    reset (fillfactor);
+--> statement-breakpoint
+alter table belfry.jobs alter column policy type json using policy::json;
+--> statement-breakpoint
+
+-- Runs as people see them, wherever they are.
+create view belfry.records as
+    select r.id, r.job_id, r.job_name, r.cause, r.target, r.due_at, r.last_due_at, r.due_count,
+           coalesce(e.state, u.state) as state, e.reason, r.command, r.policy, r.catchup,
+           coalesce(e.node, u.node) as node, coalesce(u.attempt, cardinality(e.attempts)) as attempt,
+           coalesce(e.failed_count, u.failed_count) as failed_count, array_to_json(coalesce(e.attempts, u.attempts)) as attempts,
+           coalesce(e.result, u.result) as result, coalesce(e.error, u.error) as error, r.queued_at,
+           coalesce(e.started_at, u.started_at) as started_at, e.finished_at, r.rerun_of, r.trace_id, u.ready_at
+      from belfry.runs r
+      left join belfry.results    e on e.run_id = r.id
+      left join belfry.unfinished u on u.run_id = r.id;
+--> statement-breakpoint
+
+drop function belfry.claim_runs;
+--> statement-breakpoint
 -- Claims what is wanted and may run now; what another run of its job holds back is skipped or waits, as its overlap says.
 -- Two statements, and so two snapshots: the first locks the jobs that mind, so that the second sees what others claimed.
-create or replace function belfry.claim_runs(wanted bigint[], claimant bigint, claimant_name text, at timestamptz)
-returns table (id bigint, job_id bigint, job_name text, cause text, due_at timestamptz, command jsonb, policy jsonb,
+create function belfry.claim_runs(wanted bigint[], claimant bigint, claimant_name text, at timestamptz)
+returns table (id bigint, job_id bigint, job_name text, cause text, due_at timestamptz, command jsonb, policy json,
                epoch integer, attempt integer, trace_id text)
 language plpgsql as $$
 #variable_conflict use_column
@@ -77,10 +123,8 @@ begin
          where u.run_id = any (wanted) and u.run_id = ready.run_id and u.state = 'queued' and ready.held_back and ready.overlap = 'skip'
         returning u.run_id
     ), ended as (
-        update belfry.runs r
-           set state = 'skipped', reason = 'overlap', finished_at = at
-          from skipped
-         where r.id = any (wanted) and r.id = skipped.run_id
+        insert into belfry.results (run_id, state, reason, finished_at)
+        select run_id, 'skipped', 'overlap', at from skipped
     ), waiting as (
         update belfry.unfinished u
            set blocked = true, sent_at = null, sends = 0

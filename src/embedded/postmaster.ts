@@ -21,7 +21,7 @@ const settings = Object.entries({
   listen_addresses: '127.0.0.1',
   unix_socket_directories: '',
   max_connections: 100,
-  shared_buffers: '64MB',
+  shared_buffers: '128MB',
   wal_level: 'minimal',
   max_wal_senders: 0,
   max_logical_replication_workers: 0,

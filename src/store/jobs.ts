@@ -51,7 +51,7 @@ export function jobStore(database: Database) {
           from json_to_recordset(${JSON.stringify(written)}::text::json)
             as w("name" text, "remark" text, "expr" text, "timezone" text, "enabled" boolean, "command" jsonb, "retry" jsonb,
                  "timeoutMs" bigint, "log" boolean, "onLost" text, "overlap" text, "misfire" text, "catchupWindowMs" bigint,
-                 "maxCatchup" integer, "source" text, "configId" text, "traceId" text, "policy" jsonb, "nextDueAt" timestamptz)
+                 "maxCatchup" integer, "source" text, "configId" text, "traceId" text, "policy" json, "nextDueAt" timestamptz)
             on conflict (name) where deleted_at is null do nothing
         returning id, name`;
       const idOf = new Map(rows.map((row) => [row.name, row.id]));

@@ -3,7 +3,7 @@
 import { and, desc, eq, gte, inArray, lt, type SQL } from 'drizzle-orm';
 import type { State } from '../runs/lifecycle.ts';
 import type { Database } from './database.ts';
-import { notWell, records, runs, unfinished } from './schema.ts';
+import { records, results, unfinished } from './schema.ts';
 
 /** A run as people see it, wherever it is. */
 export type RunRow = typeof records.$inferSelect;
@@ -20,7 +20,7 @@ export type RunFilter = {
 
 export type RecordStore = ReturnType<typeof recordStore>;
 
-/** The reading statements about runs. Served by runs_pk, runs_of_job, not_well_pk, unfinished_pk and runs_by_time. */
+/** The reading statements about runs. Served by runs_pk, runs_of_job, results_pk, results_not_well, unfinished_pk and runs_by_time. */
 export function recordStore({ orm }: Database) {
   return {
     /** Runs newest first. */
@@ -52,16 +52,8 @@ function conditions(orm: Database['orm'], { name, state, from, to, before }: Run
 
 /** The view's own `state` comes from two tables, and so from no index. */
 function inState(orm: Database['orm'], state: State) {
-  switch (state) {
-    case 'queued':
-    case 'running':
-    case 'retrying':
-      return orm.select({ id: unfinished.runId }).from(unfinished).where(eq(unfinished.state, state));
-    case 'failed':
-    case 'cancelled':
-    case 'skipped':
-      return orm.select({ id: notWell.runId }).from(notWell).where(eq(notWell.state, state));
-    case 'succeeded':
-      return orm.select({ id: runs.id }).from(runs).where(eq(runs.state, state));
-  }
+  const isOnItsWay = state === 'queued' || state === 'running' || state === 'retrying';
+  return isOnItsWay
+    ? orm.select({ id: unfinished.runId }).from(unfinished).where(eq(unfinished.state, state))
+    : orm.select({ id: results.runId }).from(results).where(eq(results.state, state));
 }

@@ -175,7 +175,7 @@ export function runStore(database: Database) {
     const rows = await sql<{ id: number }[]>`
       with told as (
           select "id", "epoch", "state", "reason", to_timestamp("readyAt" / 1000) as "readyAt",
-                 to_timestamp("finishedAt" / 1000) as "finishedAt", "failed", "note"::jsonb as "note", nullif("result", 'null')::json as "result", "error"
+                 to_timestamp("finishedAt" / 1000) as "finishedAt", "failed", "note"::json as "note", nullif("result", 'null')::json as "result", "error"
             from unnest(${ids}::bigint[], ${written.map((each) => each.epoch)}::integer[], ${written.map((each) => each.state)}::text[],
                         ${written.map((each) => each.reason ?? null)}::text[],
                         ${written.map((each) => each.readyAt?.getTime() ?? null)}::float8[],
@@ -190,24 +190,19 @@ export function runStore(database: Database) {
            using told
            where u.run_id = any (${ids}::bigint[]) and u.run_id = told."id" and u.epoch = told."epoch" and u.state = 'running'
              and told."state" <> 'retrying'
-          returning told.*, u.job_id, u.overlap, u.node, u.started_at
+          returning told.*, u.job_id, u.overlap, u.node, u.started_at, u.failed_count, u.attempts
+      ), recorded as (
+          insert into belfry.results (run_id, state, reason, node, failed_count, attempts, result, error, started_at, finished_at)
+          select "id", "state", "reason", node, failed_count + "failed"::integer, attempts || "note", "result", "error", started_at, "finishedAt"
+            from ended
       ), retried as (
           update belfry.unfinished u
-             set state = 'retrying', ready_at = told."readyAt", owner = null
+             set state = 'retrying', ready_at = told."readyAt", owner = null, failed_count = u.failed_count + told."failed"::integer,
+                 attempts = u.attempts || told."note", result = told."result", error = told."error"
             from told
            where u.run_id = any (${ids}::bigint[]) and u.run_id = told."id" and u.epoch = told."epoch" and u.state = 'running'
              and told."state" = 'retrying'
-          returning told.*, u.job_id, u.overlap, u.node, u.started_at
-      ), stepped as (
-          select * from ended union all select * from retried
-      ), recorded as (
-          update belfry.runs r
-             set state = nullif(s."state", 'retrying'), reason = s."reason", finished_at = s."finishedAt",
-                 failed_count = r.failed_count + s."failed"::integer, attempts = r.attempts || s."note", result = s."result",
-                 error = s."error", node = s.node, started_at = coalesce(r.started_at, s.started_at)
-            from stepped s
-           where r.id = any (${ids}::bigint[]) and r.id = s."id"
-          returning r.id
+          returning u.run_id
       ), readied as (
           update belfry.unfinished b set blocked = false
            where b.run_id = any (array(
@@ -218,7 +213,7 @@ export function runStore(database: Database) {
                              group by w.job_id))
                         for no key update skip locked))
       )
-      select id from recorded`;
+      select "id" from ended union all select run_id from retried`;
     const known = new Set(rows.map((row) => row.id));
     return written.map((each) => known.has(each.id));
   }

@@ -8,6 +8,14 @@ const belfry = pgSchema('belfry');
 const id = (name: string) => bigint(name, { mode: 'number' });
 const moment = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' });
 
+// What attempts came to so far.
+const outcomes = {
+  failedCount: integer('failed_count').notNull().default(0),
+  attempts: json('attempts').array().notNull().default([]),
+  result: json('result').$type<Record<string, unknown>>(),
+  error: text('error'),
+};
+
 /** What the whole installation shares; one row. */
 export const installation = belfry.table('installation', {
   onlyRow: boolean('only_row').notNull().default(true),
@@ -59,7 +67,7 @@ export const jobs = belfry.table('jobs', {
   configId: text('config_id'),
   traceId: text('trace_id'),
   revision: integer('revision').notNull().default(1),
-  policy: jsonb('policy').$type<Record<string, unknown>>(),
+  policy: json('policy').$type<Record<string, unknown>>(),
   nextDueAt: moment('next_due_at'),
   endedAt: moment('ended_at'),
   fault: text('fault'),
@@ -68,7 +76,7 @@ export const jobs = belfry.table('jobs', {
   deletedAt: moment('deleted_at'),
 });
 
-/** One row a due time or a trigger. */
+/** One row a due time or a trigger; never changed. */
 export const runs = belfry.table('runs', {
   id: id('id').generatedAlwaysAsIdentity(),
   jobId: id('job_id').notNull(),
@@ -78,25 +86,24 @@ export const runs = belfry.table('runs', {
   dueAt: moment('due_at').notNull(),
   lastDueAt: moment('last_due_at'),
   dueCount: integer('due_count').notNull().default(1),
-  state: text('state'),
-  reason: text('reason'),
   command: jsonb('command').notNull().$type<Record<string, unknown>>(),
-  policy: jsonb('policy').notNull().default({}).$type<Record<string, unknown>>(),
+  policy: json('policy').notNull().default({}).$type<Record<string, unknown>>(),
   overlap: text('overlap').notNull().default('skip'),
   catchup: boolean('catchup').notNull().default(false),
-  node: text('node'),
-  failedCount: integer('failed_count').notNull().default(0),
-  attempts: jsonb('attempts')
-    .notNull()
-    .default(sql`'[]'`)
-    .$type<Record<string, unknown>[]>(),
-  result: json('result').$type<Record<string, unknown>>(),
-  error: text('error'),
   queuedAt: moment('queued_at').notNull(),
-  startedAt: moment('started_at'),
-  finishedAt: moment('finished_at'),
   rerunOf: id('rerun_of'),
   traceId: text('trace_id').notNull(),
+});
+
+/** What became of a run that is at its end. */
+export const results = belfry.table('results', {
+  runId: id('run_id').notNull(),
+  state: text('state').notNull(),
+  reason: text('reason'),
+  node: text('node'),
+  ...outcomes,
+  startedAt: moment('started_at'),
+  finishedAt: moment('finished_at').notNull(),
 });
 
 /** One row a run that is not at its end. */
@@ -117,12 +124,7 @@ export const unfinished = belfry.table('unfinished', {
   startedAt: moment('started_at'),
   begunAt: moment('begun_at'),
   cancelAt: moment('cancel_at'),
-});
-
-/** What did not go well of the runs that are at their end. */
-export const notWell = belfry.table('not_well', {
-  runId: id('run_id').notNull(),
-  state: text('state').notNull(),
+  ...outcomes,
 });
 
 /** Runs as people see them, wherever they are; a view. */
@@ -139,12 +141,12 @@ export const records = belfry
     state: text('state').notNull(),
     reason: text('reason'),
     command: jsonb('command').notNull().$type<Record<string, unknown>>(),
-    policy: jsonb('policy').notNull().$type<Record<string, unknown>>(),
+    policy: json('policy').notNull().$type<Record<string, unknown>>(),
     catchup: boolean('catchup').notNull(),
     node: text('node'),
     attempt: integer('attempt').notNull(),
     failedCount: integer('failed_count').notNull(),
-    attempts: jsonb('attempts').notNull().$type<Record<string, unknown>[]>(),
+    attempts: json('attempts').notNull().$type<Record<string, unknown>[]>(),
     result: json('result').$type<Record<string, unknown>>(),
     error: text('error'),
     queuedAt: moment('queued_at').notNull(),

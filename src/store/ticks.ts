@@ -139,35 +139,39 @@ export function tickStatements({ sql, orm }: Database) {
              set cancel_at = ${now}
             from moved
            where u.job_id = any (${ids}::bigint[]) and u.job_id = moved.id and moved.overlap = 'replace'
-      ), made as (
-          insert into belfry.runs (job_id, job_name, due_at, last_due_at, due_count, state, reason, command, policy, overlap, catchup,
-                                   queued_at, finished_at, trace_id)
-          select moved.id, moved.name, due."dueAt", due."lastDueAt", due."dueCount",
-                 case when told.reason is not null then 'skipped' end, told.reason,
-                 moved.command, moved.policy, coalesce(due."overlap", moved.overlap), due."catchup",
-                 ${now}, case when told.reason is not null then ${now}::timestamptz end, moved.trace_id
+      ), planned as materialized (
+          select moved.id as job_id, moved.name, moved.command, moved.policy, moved.trace_id, due."dueAt", due."lastDueAt", due."dueCount",
+                 due."catchup", coalesce(due."overlap", moved.overlap) as overlap,
+                 case when due."reason" is not null then due."reason"
+                      when busy.others >= case coalesce(due."overlap", moved.overlap)
+                                              when 'skip' then 1 when 'wait' then 2 when 'wait_all' then 1000 end
+                                                    then case when busy.others >= 1000 then 'limit' else 'overlap' end
+                 end as reason
             from moved
             join due on due."jobId" = moved.id
             left join busy on busy.job_id = moved.id
-            cross join lateral (
-                select case when due."reason" is not null then due."reason"
-                            when busy.others >= case coalesce(due."overlap", moved.overlap)
-                                                    when 'skip' then 1 when 'wait' then 2 when 'wait_all' then 1000 end
-                                                          then case when busy.others >= 1000 then 'limit' else 'overlap' end
-                       end as reason
-                -- Worked out once, however often it is named above.
-                offset 0
-            ) as told
+      ), made as (
+          insert into belfry.runs (job_id, job_name, due_at, last_due_at, due_count, command, policy, overlap, catchup, queued_at, trace_id)
+          select job_id, name, "dueAt", "lastDueAt", "dueCount", command, policy, overlap, "catchup", ${now}, trace_id
+            from planned
            -- Ids in the order of due times: those that wait get their turn in it.
-           order by due."dueAt", moved.id
+           order by "dueAt", job_id
           on conflict (job_id, due_at, target) where cause = 'schedule' do nothing
-          returning id, job_id, job_name, due_at, state, reason, overlap, catchup, trace_id
+          returning id, job_id, job_name, due_at, overlap, catchup, trace_id
+      ), told as materialized (
+          select made.*, refused.reason
+            from made
+            left join (select job_id, "dueAt", reason from planned where reason is not null) as refused
+              on refused.job_id = made.job_id and refused."dueAt" = made.due_at
       ), begun as (
           insert into belfry.unfinished (run_id, job_id, overlap, ready_at, catchup)
-          select id, job_id, overlap, due_at, catchup from made where state is null
+          select id, job_id, overlap, due_at, catchup from told where reason is null
+      ), skipped as (
+          insert into belfry.results (run_id, state, reason, finished_at)
+          select id, 'skipped', reason, ${now} from told where reason is not null
       )
-      select id, job_id as "jobId", job_name as "jobName", due_at as "dueAt", coalesce(state, 'queued') as state, reason,
-             trace_id as "traceId"
-        from made`;
+      select id, job_id as "jobId", job_name as "jobName", due_at as "dueAt", case when reason is null then 'queued' else 'skipped' end as state,
+             reason, trace_id as "traceId"
+        from told`;
   }
 }

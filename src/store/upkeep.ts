@@ -34,10 +34,11 @@ export function upkeepStatements({ sql }: Database) {
              where run_id = any (array(
                        select run_id from belfry.unfinished where cancel_at is not null and state in ('queued', 'retrying')
                           for update skip locked))
-            returning run_id
+            returning *
         )
-        update belfry.runs r set state = 'cancelled', reason = 'replaced', finished_at = ${now}
-         where r.id = any (array(select run_id from gone)) returning r.id`;
+        insert into belfry.results (run_id, state, reason, node, failed_count, attempts, result, error, started_at, finished_at)
+        select run_id, 'cancelled', 'replaced', node, failed_count, attempts, result, error, started_at, ${now} from gone
+        returning run_id`;
       return rows.length;
     },
 
@@ -66,9 +67,11 @@ export function upkeepStatements({ sql }: Database) {
     forget: async (before: Date, limit: number): Promise<number> => {
       const [step] = await sql<{ forgotten: number; upTo: number | null; isYoung: boolean }[]>`
         with looked as materialized (
-            select id, queued_at, finished_at from belfry.runs where id > ${lookedUpTo} order by id limit ${limit}
+            select id, queued_at from belfry.runs where id > ${lookedUpTo} order by id limit ${limit}
+        ), old as (
+            delete from belfry.results where run_id = any (array(select id from looked)) and finished_at < ${before} returning run_id
         ), gone as (
-            delete from belfry.runs where id = any (array(select id from looked where finished_at < ${before})) returning id
+            delete from belfry.runs where id = any (array(select run_id from old)) returning id
         )
         select (select count(*) from gone) as forgotten, (select max(id) from looked) as "upTo",
                coalesce((select max(queued_at) from looked) >= ${before}, true) as "isYoung"`;

@@ -131,8 +131,8 @@ describe('what an attempt came to', () => {
     const ids = all.map(({ id }) => id).join();
     const [row] = await execute(
       url,
-      `select count(distinct xmin::text)::integer as statements, count(*) filter (where (result ->> 'mine')::bigint = id)::integer as own
-         from belfry.runs where id in (${ids})`,
+      `select count(distinct xmin::text)::integer as statements, count(*) filter (where (result ->> 'mine')::bigint = run_id)::integer as own
+         from belfry.results where run_id in (${ids})`,
     );
     assert.equal(row?.['own'], 250);
     assert.ok(Number(row['statements']) <= 3, `${String(row['statements'])} statements`);
@@ -163,15 +163,16 @@ describe('what a command wrote', () => {
     });
   }
 
-  for (const [what, text] of Object.entries({ NUL: 'a\u0000b', 'half a character': '\ud83d' })) {
-    test(`and PostgreSQL can't hold (${what}) is left out of its own run's record, and of no other`, async () => {
+  for (const [what, error, kept] of [
+    ['NUL', 'a\u0000b', 'what it said could not be stored'],
+    ['half a character', 'a\ud83d', 'a\ufffd'],
+  ] as const) {
+    test(`and PostgreSQL can't hold (${what}) is replaced in its own run's record, and in no other`, async () => {
       const all = await running(5);
-      const told = await Promise.all(
-        all.map((run, index) => runs.record(outcome(run, index === 2 ? { error: text } : { error: 'plain' }))),
-      );
+      const told = await Promise.all(all.map((run, index) => runs.record(outcome(run, { error: index === 2 ? error : 'plain' }))));
       assert.deepEqual(told, [true, true, true, true, true]);
       const errors = await Promise.all(all.map(async ({ id }) => (await runNow(stores, id)).error));
-      assert.deepEqual(errors, ['plain', 'plain', 'what it said could not be stored', 'plain', 'plain']);
+      assert.deepEqual(errors, ['plain', 'plain', kept, 'plain', 'plain']);
     });
   }
 });

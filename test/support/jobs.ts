@@ -154,6 +154,7 @@ export async function statesOf({ database }: Pick<Stores, 'database'>, ids: read
 /** Takes all jobs and runs away; nobody has looked for due jobs yet. */
 export async function clear({ database: { sql } }: Pick<Stores, 'database'>): Promise<void> {
   await sql`delete from belfry.unfinished`;
+  await sql`delete from belfry.results`;
   await sql`delete from belfry.runs`;
   await sql`delete from belfry.jobs`;
   await sql`update belfry.installation set last_tick_at = null, gap_from = null, gap_to = null`;
@@ -162,7 +163,7 @@ export async function clear({ database: { sql } }: Pick<Stores, 'database'>): Pr
 /** Runs that are at their end and on their way at once, or neither: there must be none. */
 export async function torn({ database: { sql } }: Pick<Stores, 'database'>): Promise<object[]> {
   return await sql`
-    select r.id, r.state as ended, u.run_id, u.state as way
-      from belfry.runs r full join belfry.unfinished u on u.run_id = r.id
-     where (r.state is null) <> (u.run_id is not null) or r.id is null`;
+    select r.id, e.state as ended, u.state as way
+      from belfry.runs r full join belfry.results e on e.run_id = r.id full join belfry.unfinished u on u.run_id = coalesce(r.id, e.run_id)
+     where (e.run_id is null) = (u.run_id is null) or r.id is null`;
 }

@@ -20,7 +20,7 @@ describe('two Belfrys on one database', { timeout: 1000 * seconds + 3 * limitMs 
     assert.deepEqual(dueTimes, unbroken(dueTimes));
     assert.deepEqual(await linesOf(ledger, dueTimes), dueTimes, 'by the account of the commands themselves');
     assert.deepEqual(await arrived(both, dueTimes), dueTimes, 'each is told by the one node that fired it');
-    const nodes = await execute(url, `select distinct node from belfry.runs where node is not null order by node`);
+    const nodes = await execute(url, `select distinct node from belfry.results where node is not null order by node`);
     assert.deepEqual(nodes, [{ node: 'one' }, { node: 'two' }], 'both have worked');
   });
 
@@ -71,7 +71,7 @@ function oneSecond(ledger: string): Record<string, unknown> {
 function recorded(url: string, count = 0, condition = 'true'): Promise<string[]> {
   return until(
     async () => {
-      const rows = await execute(url, `select due_at, ${condition} as ok from belfry.runs order by due_at, id limit ${count || 'all'}`);
+      const rows = await execute(url, `select due_at, ${condition} as ok from belfry.records order by due_at, id limit ${count || 'all'}`);
       return rows.length >= count && rows.every(({ ok }) => ok) ? rows.map(({ due_at }) => (due_at as Date).toISOString()) : undefined;
     },
     1000 * count + limitMs,
