@@ -3,12 +3,12 @@
 // Belfry's figure is the whole way: due job → run row → message → claim → attempt → recorded result. BullMQ's is its own
 // way at its best: addBulk in thousands, one worker with the same number of slots.
 
-import { pino } from 'pino';
 import pg from 'pg';
 import { createPostgresBackend, createRedisBackend, runMigrations, withBackend } from 'bullmq';
 import { Redis } from 'ioredis';
 import { startApp } from '../src/app.ts';
 import { loadConfig } from '../src/config.ts';
+import { makeLog } from '../src/observe/log.ts';
 import type { Executor } from '../src/executors/executor.ts';
 import { startServers, type Servers } from './support/servers.ts';
 
@@ -104,7 +104,7 @@ async function belfry({ databaseUrl, redisUrl }: Servers): Promise<number> {
   const app = await startApp({
     ...loaded,
     version: 'bench',
-    log: pino({ base: null }, pino.destination('/dev/null')),
+    log: makeLog({ level: 'info', format: 'json', to: '/dev/null' }),
     progress: () => undefined,
     signal: new AbortController().signal,
     failed: console.error,

@@ -80,7 +80,7 @@ function dueJob(job: DueRow) {
 }
 
 function tell(log: Log, run: Fired): void {
-  const fields = { trace_id: run.traceId, job: run.jobName, run: run.id, due_at: run.dueAt };
+  const fields = { trace_id: run.traceId, job: run.jobName, run: run.id, due_at: run.dueAt.toISOString() };
   if (run.state === 'skipped') log.info({ ...fields, reason: run.reason }, 'skipped_job');
   else log.info(fields, 'arrived_job');
 }

@@ -23,6 +23,7 @@ const settings = Object.entries({
   max_connections: 100,
   shared_buffers: '128MB',
   wal_level: 'minimal',
+  wal_init_zero: 'off',
   max_wal_senders: 0,
   max_logical_replication_workers: 0,
   max_parallel_workers_per_gather: 0,

@@ -1,26 +1,43 @@
 // Log lines: JSON for machines, coloured text on a terminal. One line per thing that happened.
 
-import { pino, type Logger } from 'pino';
+import { pino, type DestinationStream, type Logger } from 'pino';
 import pretty from 'pino-pretty';
 
 export type Log = Logger;
 
 /**
- * The log of this process, on standard output. `auto` is readable text on a terminal and JSON elsewhere. Lines carry `time`
+ * The log of this process, on standard output (or in the file `to`). `auto` is readable text on a terminal and JSON elsewhere. Lines carry `time`
  * (ISO 8601, UTC), `level`, `msg` (a stable event name) and fields; never a command's output, a header or a secret.
  */
-export function makeLog(options: { readonly level: string; readonly format: 'auto' | 'json' | 'pretty' }): Log {
+export function makeLog(options: { readonly level: string; readonly format: 'auto' | 'json' | 'pretty'; readonly to?: string }): Log {
   const readable = options.format === 'pretty' || (options.format === 'auto' && process.stdout.isTTY);
   const common = {
     level: options.level,
     base: null,
-    timestamp: () => `,"time":"${new Date().toISOString()}"`,
+    timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: shownFault },
   };
-  if (!readable) return pino(common);
+  if (!readable) return pino(common, inTurns(pino.destination(options.to ?? 1)));
   const colorize = process.stdout.isTTY;
   return pino(common, pretty({ colorize, translateTime: 'SYS:HH:MM:ss.l', sync: true, messageFormat: asSentence, hideObject: true }));
+}
+
+/** Writes together what one turn of the event loop logs: a line a system call is what costs most of a line. */
+function inTurns(destination: DestinationStream): DestinationStream {
+  let lines = '';
+  const flush = (): void => {
+    const written = lines;
+    lines = '';
+    if (written !== '') destination.write(written);
+  };
+  process.on('exit', flush);
+  return {
+    write: (line) => {
+      if (lines === '') setImmediate(flush);
+      lines += line;
+    },
+  };
 }
 
 /**

@@ -22,7 +22,6 @@ type Deps = {
 
 /** Does one attempt of a run that this node holds. Never rejects: what goes wrong is logged and left to the lease. */
 export async function perform(deps: Deps, run: ClaimedRun, signal: AbortSignal): Promise<void> {
-  const log = deps.log.child({ trace_id: run.traceId, job: run.jobName, run: run.id, attempt: run.attempt });
   const startedAt = deps.clock.now();
   const begun = deps.clock.monotonic();
   const work = deps.beginWork('attempt', run.traceId, { 'belfry.job': run.jobName, 'belfry.run': run.id, 'belfry.attempt': run.attempt });
@@ -31,13 +30,13 @@ export async function perform(deps: Deps, run: ClaimedRun, signal: AbortSignal):
     const finishedAt = deps.clock.now();
     const verdict = decide(run, { ...result, stopped: stopReason(result, signal) }, finishedAt);
     const note = noteOf(deps.me().name, run, result, startedAt, finishedAt);
-    const isOurs = await recordAtLast(deps, log, recordOf(run, result, verdict, note, finishedAt), signal);
+    const isOurs = await recordAtLast(deps, run, recordOf(run, result, verdict, note, finishedAt), signal);
     work.end(result.error);
-    announce(log, run, result, verdict, Math.round(deps.clock.monotonic() - begun), isOurs);
+    announce(deps.log, run, result, verdict, Math.round(deps.clock.monotonic() - begun), isOurs);
     if (isOurs) deps.events.emit({ kind: verdict.state === 'retrying' ? 'retrying' : 'finished', runId: run.id });
   } catch (fault) {
     work.end(messageOf(fault));
-    log.error({ err: fault }, 'record_failed');
+    deps.log.error({ ...about(run), err: fault }, 'record_failed');
   }
 }
 
@@ -46,13 +45,13 @@ const retryMs = 1000;
 const lastTries = 3;
 
 /** Records, however long PostgreSQL is away: nobody else knows how the attempt ended. False: the run is not ours any more. */
-async function recordAtLast(deps: Deps, log: Log, record: RunRecord, signal: AbortSignal): Promise<boolean> {
+async function recordAtLast(deps: Deps, run: ClaimedRun, record: RunRecord, signal: AbortSignal): Promise<boolean> {
   const never = new AbortController().signal;
   for (let tries = 1; ; tries++) {
     try {
       return await deps.record(record);
     } catch (fault) {
-      if (tries === 1) log.error({ err: fault }, 'record_delayed');
+      if (tries === 1) deps.log.error({ ...about(run), err: fault }, 'record_delayed');
       if (signal.aborted && tries >= lastTries) throw fault;
       await deps.clock.sleep(retryMs, never);
     }
@@ -130,6 +129,7 @@ export function recordOf(
 
 function announce(log: Log, run: ClaimedRun, result: AttemptResult, verdict: Verdict, ms: number, isOurs: boolean): void {
   const fields = {
+    ...about(run),
     type: run.command['type'],
     outcome: result.outcome,
     state: verdict.state,
@@ -140,4 +140,9 @@ function announce(log: Log, run: ClaimedRun, result: AttemptResult, verdict: Ver
   if (!isOurs) log.warn(fields, 'result_came_too_late');
   else if (result.outcome === 'succeeded') log.info(fields, 'execed_job');
   else log.warn(fields, 'execed_job_failed');
+}
+
+/** What every line about an attempt says. */
+function about(run: ClaimedRun) {
+  return { trace_id: run.traceId, job: run.jobName, run: run.id, attempt: run.attempt };
 }
