@@ -1,6 +1,71 @@
--- What a run writes on its way, made less. belfry.runs is written once, when the run is made, and never changed; what became of it
+-- What a run writes on its way, made less. A job's cursor is a narrow row of its own, so that a due time that passes does not write
+-- the whole job again and all its indexes with it. belfry.runs is written once, when the run is made, and never changed; what became of it
 -- is a row of its own in belfry.results, written once as well. Only the narrow row in belfry.unfinished changes, and being sent and
 -- claimed changes no indexed column of it (a "heap-only" update, which touches no index).
+
+-- One row a job that is due again: the first of its due times that nobody has dealt with. A tick moves it; an edit of the job, which
+-- counts its revision, makes it anew. So jobs.next_due_at is where the cursor began at the last edit; empty: not worked out yet.
+create table belfry.cursors (
+    job_id      bigint      not null,
+    revision    integer     not null,
+    next_due_at timestamptz not null,
+
+    constraint cursors_pk primary key (job_id)
+)
+-- All rows change over and over, so they are tidied often.
+with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+--> statement-breakpoint
+insert into belfry.cursors (job_id, revision, next_due_at)
+select id, revision, next_due_at from belfry.jobs
+ where enabled and deleted_at is null and ended_at is null and next_due_at is not null;
+--> statement-breakpoint
+-- Serves the ticker: what is due.
+create index cursors_due on belfry.cursors (next_due_at);
+--> statement-breakpoint
+drop index belfry.jobs_due;
+--> statement-breakpoint
+-- Serves the ticker: what is not worked out yet.
+create index jobs_unknown on belfry.jobs (id) where enabled and deleted_at is null and ended_at is null and next_due_at is null;
+--> statement-breakpoint
+create function belfry.jobs_made() returns trigger language plpgsql as $$
+begin
+    insert into belfry.cursors (job_id, revision, next_due_at)
+    select id, revision, next_due_at from made
+     where enabled and deleted_at is null and ended_at is null and next_due_at is not null;
+    return null;
+end
+$$;
+--> statement-breakpoint
+create trigger jobs_begin_cursors after insert on belfry.jobs referencing new table as made for each statement execute function belfry.jobs_made();
+--> statement-breakpoint
+create function belfry.jobs_changed() returns trigger language plpgsql as $$
+declare
+    edited bigint[];
+begin
+    -- A remark that changes leaves the cursor where it is.
+    edited := array(select made.id from made join was on was.id = made.id
+                     where (made.revision, made.next_due_at, made.enabled, made.deleted_at, made.ended_at)
+                           is distinct from (was.revision, was.next_due_at, was.enabled, was.deleted_at, was.ended_at));
+    delete from belfry.cursors where job_id = any (edited);
+    insert into belfry.cursors (job_id, revision, next_due_at)
+    select id, revision, next_due_at from made
+     where id = any (edited) and enabled and deleted_at is null and ended_at is null and next_due_at is not null;
+    return null;
+end
+$$;
+--> statement-breakpoint
+create trigger jobs_begin_cursors_anew after update on belfry.jobs referencing old table as was new table as made
+    for each statement execute function belfry.jobs_changed();
+--> statement-breakpoint
+create function belfry.jobs_gone() returns trigger language plpgsql as $$
+begin
+    delete from belfry.cursors where job_id = any (array(select id from was));
+    return null;
+end
+$$;
+--> statement-breakpoint
+create trigger jobs_end_cursors after delete on belfry.jobs referencing old table as was for each statement execute function belfry.jobs_gone();
+--> statement-breakpoint
 
 -- One row a run that is at its end.
 create table belfry.results (

@@ -25,22 +25,27 @@ type Deps = {
   readonly dispatch: Bell;
 };
 
-// Jobs taken by one tick. More than that are due: the next tick follows at once.
+// Jobs taken by one tick. More than that are due: the next tick follows at once and takes twice as many, so that the first runs
+// of a burst begin while the others are written down.
+const leastAtOnce = 250;
 const mostAtOnce = 2000;
 // Nobody sleeps longer than this: polling makes sure what NOTIFY makes prompt.
 const longestSleepMs = 1000;
 
 /** Ticks until stopped; `bell` wakes it. */
 export function startTicker(deps: Deps, bell: Bell): Loop {
-  return every(deps.clock, () => tick(deps), {
-    bell,
-    onFault: (fault) => deps.log.error({ err: fault }, 'tick_failed'),
-  });
+  let limit = leastAtOnce;
+  const tickOn = async (): Promise<number> => {
+    const waitMs = await tick(deps, limit);
+    limit = waitMs > 0 ? leastAtOnce : Math.min(2 * limit, mostAtOnce);
+    return waitMs;
+  };
+  return every(deps.clock, tickOn, { bell, onFault: (fault) => deps.log.error({ err: fault }, 'tick_failed') });
 }
 
-/** Looks once, fires what is due; answers how many milliseconds the next look may wait. */
-export async function tick(deps: Deps): Promise<number> {
-  const look = await deps.jobs.look(mostAtOnce);
+/** Looks once, fires what is due of at most `limit` jobs; answers how many milliseconds the next look may wait. */
+export async function tick(deps: Deps, limit = mostAtOnce): Promise<number> {
+  const look = await deps.jobs.look(limit);
   for (const job of look.unknown) await deps.workOut(job, look.now);
   const moves: Move[] = [];
   for (const job of look.due) {
@@ -52,7 +57,7 @@ export async function tick(deps: Deps): Promise<number> {
     if (fired.some((run) => run.state === 'queued')) deps.dispatch.ring();
     for (const run of fired) tell(deps.log, run);
   }
-  if (look.due.length >= mostAtOnce || look.unknown.length > 0 || moves.some((move) => isDue(move, look.now))) return 0;
+  if (look.due.length >= limit || look.unknown.length > 0 || moves.some((move) => isDue(move, look.now))) return 0;
   return sleepUntil(earliest(look.nextAt, moves), look.now);
 }
 

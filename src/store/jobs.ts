@@ -1,12 +1,12 @@
 // Jobs as rows: made, changed, found due, and moved on together with the runs that they fire.
 
-import { and, asc, eq, gt, isNull, sql as drizzleSql } from 'drizzle-orm';
+import { and, asc, eq, getTableColumns, gt, isNull, sql as drizzleSql } from 'drizzle-orm';
 import { groupCommit, type Batched } from './batch.ts';
 import type { Database } from './database.ts';
-import { jobs } from './schema.ts';
+import { cursors, jobs } from './schema.ts';
 import { tickStatements } from './ticks.ts';
 
-/** A row of `jobs`. */
+/** A row of `jobs`; `nextDueAt` is its next due time. */
 export type JobRow = typeof jobs.$inferSelect;
 
 /** What is written down of a job: the columns of its definition, and what they come to. */
@@ -80,7 +80,7 @@ export function jobStore(database: Database) {
     /** The living job of that name. */
     byName: async (name: string): Promise<JobRow | undefined> => {
       const rows = await orm
-        .select()
+        .select(jobNow)
         .from(jobs)
         .where(and(eq(jobs.name, name), isNull(jobs.deletedAt)))
         .limit(1);
@@ -90,7 +90,7 @@ export function jobStore(database: Database) {
     /** Living jobs in order of name, after a name (a cursor). */
     list: (after: string, limit: number): Promise<JobRow[]> =>
       orm
-        .select()
+        .select(jobNow)
         .from(jobs)
         .where(and(isNull(jobs.deletedAt), gt(jobs.name, after)))
         .orderBy(asc(jobs.name))
@@ -99,7 +99,7 @@ export function jobStore(database: Database) {
     /** The living jobs that a file owns. */
     ofFile: (configId: string): Promise<JobRow[]> =>
       orm
-        .select()
+        .select(jobNow)
         .from(jobs)
         .where(and(eq(jobs.configId, configId), isNull(jobs.deletedAt))),
 
@@ -138,6 +138,12 @@ export function jobStore(database: Database) {
     ...tickStatements(database),
   };
 }
+
+// A row as it is now: `nextDueAt` is where its cursor stands, not where it began.
+const jobNow = {
+  ...getTableColumns(jobs),
+  nextDueAt: drizzleSql<Date | null>`(select c.next_due_at from ${cursors} c where c.job_id = ${jobs}.id)`.mapWith(cursors.nextDueAt),
+};
 
 function next(column: typeof jobs.revision) {
   return drizzleSql<number>`${column} + 1`;

@@ -76,6 +76,13 @@ export const jobs = belfry.table('jobs', {
   deletedAt: moment('deleted_at'),
 });
 
+/** One row a job that is due again. */
+export const cursors = belfry.table('cursors', {
+  jobId: id('job_id').notNull(),
+  revision: integer('revision').notNull(),
+  nextDueAt: moment('next_due_at').notNull(),
+});
+
 /** One row a due time or a trigger; never changed. */
 export const runs = belfry.table('runs', {
   id: id('id').generatedAlwaysAsIdentity(),

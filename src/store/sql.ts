@@ -70,10 +70,11 @@ function isPart(value: SqlValue | Part): value is Part {
 }
 
 /** Dates as UTC: the driver would write them in the process's own zone. Throws a RangeError for a Date that is none. */
-function serialised(value: SqlValue): unknown {
+function serialised(value: unknown): unknown {
   if (value instanceof Date) return value.toISOString();
   if (!Array.isArray(value)) return value;
-  return value.every(isPlain) ? `{${value.map((item) => item ?? 'NULL').join(',')}}` : value.map(serialised);
+  const items: readonly unknown[] = value;
+  return items.every(isPlain) ? `{${items.map((item) => String(item ?? 'NULL')).join(',')}}` : items.map(serialised);
 }
 
 /** Of what nothing needs quotes in an array, which the driver would look for piece by piece. */

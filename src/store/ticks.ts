@@ -59,22 +59,22 @@ export type Fired = {
 export function tickStatements({ sql, orm }: Database) {
   return { look, fire };
 
-  /** Looks for due jobs and leaves the mark that somebody looked. At most `limit` of each kind. Served by jobs_due, whose order it names. */
+  /** Looks for due jobs and leaves the mark that somebody looked. At most `limit` of each kind. Served by cursors_due and jobs_unknown. */
   async function look(limit: number): Promise<DueLook> {
     const due = await sql<(DueRow & { isWorkedOut: boolean })[]>`
+      with due as materialized (
+          select job_id, revision, next_due_at from belfry.cursors where next_due_at <= now() order by next_due_at limit ${limit}
+      )
       (select id, name, expr, timezone, revision, misfire, overlap, catchup_window_ms as "catchupWindowMs",
               max_catchup as "maxCatchup", next_due_at as "nextDueAt", false as "isWorkedOut"
          from belfry.jobs
         where enabled and deleted_at is null and ended_at is null and next_due_at is null
-        order by next_due_at nulls first
         limit ${limit})
       union all
-      (select id, name, expr, timezone, revision, misfire, overlap, catchup_window_ms, max_catchup, next_due_at,
-              timezone is not null and policy is not null and trace_id is not null
-         from belfry.jobs
-        where enabled and deleted_at is null and ended_at is null and next_due_at <= now()
-        order by next_due_at nulls first
-        limit ${limit})`;
+      (select j.id, j.name, j.expr, j.timezone, j.revision, j.misfire, j.overlap, j.catchup_window_ms, j.max_catchup, due.next_due_at,
+              j.timezone is not null and j.policy is not null and j.trace_id is not null
+         from due join belfry.jobs j on j.id = due.job_id and j.revision = due.revision
+        where j.id = any (array(select job_id from due)) and j.enabled and j.deleted_at is null)`;
     const byHand = due.filter((job) => !job.isWorkedOut).map((job) => job.id);
     const unknown = byHand.length === 0 ? [] : await orm.select().from(jobs).where(inArray(jobs.id, byHand));
     // Read after the look: whatever was due before it has been seen, and `now` is not before any of them.
@@ -84,14 +84,12 @@ export function tickStatements({ sql, orm }: Database) {
          set last_tick_at = greatest(now(), i.last_tick_at),
              -- What is left of an earlier gap stays missed.
              gap_from = case when not before.was_silent then i.gap_from
-                             when i.gap_to >= (select min(next_due_at) from belfry.jobs
-                                                where enabled and deleted_at is null and ended_at is null) then i.gap_from
+                             when i.gap_to >= (select min(next_due_at) from belfry.cursors) then i.gap_from
                              else before.last_tick_at end,
              gap_to   = case when before.was_silent then now() - interval '5 seconds' else i.gap_to   end
         from before
       returning now() as now, i.gap_from as "gapFrom", i.gap_to as "gapTo",
-                (select min(next_due_at) from belfry.jobs
-                  where enabled and deleted_at is null and ended_at is null and next_due_at > now()) as "nextAt"`;
+                (select min(next_due_at) from belfry.cursors where next_due_at > now()) as "nextAt"`;
     if (!tick) throw new Error('the table belfry.installation has lost its row');
     return {
       now: tick.now,
@@ -128,28 +126,40 @@ export function tickStatements({ sql, orm }: Database) {
       ), busy as (
           select job_id, count(*) as others from belfry.unfinished where job_id = any (${ids}::bigint[]) group by job_id
       ), moved as (
-          update belfry.jobs j
-             set next_due_at = move."next", ended_at = case when move."next" is null then ${now}::timestamptz end
+          update belfry.cursors c set next_due_at = move."next"
             from move
-           where j.id = any (${ids}::bigint[]) and j.id = move."jobId" and j.revision = move."revision"
-             and date_trunc('milliseconds', j.next_due_at) = move."seen" and j.enabled and j.deleted_at is null
-          returning j.id, j.name, j.command, j.policy, j.overlap, j.trace_id
+           where c.job_id = any (${ids}::bigint[]) and c.job_id = move."jobId" and c.revision = move."revision"
+             and date_trunc('milliseconds', c.next_due_at) = move."seen" and move."next" is not null
+          returning c.job_id, c.revision
+      ), over as (
+          delete from belfry.cursors c
+           using move
+           where c.job_id = any (${ids}::bigint[]) and c.job_id = move."jobId" and c.revision = move."revision"
+             and date_trunc('milliseconds', c.next_due_at) = move."seen" and move."next" is null
+          returning c.job_id, c.revision
+      ), ended as (
+          update belfry.jobs set ended_at = ${now} where id = any (array(select job_id from over))
+      ), due_jobs as materialized (
+          select j.id, j.name, j.command, j.policy, j.overlap, j.trace_id
+            from (select * from moved union all select * from over) as stepped
+            join belfry.jobs j on j.id = stepped.job_id and j.revision = stepped.revision
+           where j.id = any (${ids}::bigint[]) and j.enabled and j.deleted_at is null
       ), replaced as (
           update belfry.unfinished u
              set cancel_at = ${now}
-            from moved
-           where u.job_id = any (${ids}::bigint[]) and u.job_id = moved.id and moved.overlap = 'replace'
+            from due_jobs
+           where u.job_id = any (${ids}::bigint[]) and u.job_id = due_jobs.id and due_jobs.overlap = 'replace'
       ), planned as materialized (
-          select moved.id as job_id, moved.name, moved.command, moved.policy, moved.trace_id, due."dueAt", due."lastDueAt", due."dueCount",
-                 due."catchup", coalesce(due."overlap", moved.overlap) as overlap,
+          select due_jobs.id as job_id, due_jobs.name, due_jobs.command, due_jobs.policy, due_jobs.trace_id, due."dueAt", due."lastDueAt", due."dueCount",
+                 due."catchup", coalesce(due."overlap", due_jobs.overlap) as overlap,
                  case when due."reason" is not null then due."reason"
-                      when busy.others >= case coalesce(due."overlap", moved.overlap)
+                      when busy.others >= case coalesce(due."overlap", due_jobs.overlap)
                                               when 'skip' then 1 when 'wait' then 2 when 'wait_all' then 1000 end
                                                     then case when busy.others >= 1000 then 'limit' else 'overlap' end
                  end as reason
-            from moved
-            join due on due."jobId" = moved.id
-            left join busy on busy.job_id = moved.id
+            from due_jobs
+            join due on due."jobId" = due_jobs.id
+            left join busy on busy.job_id = due_jobs.id
       ), made as (
           insert into belfry.runs (job_id, job_name, due_at, last_due_at, due_count, command, policy, overlap, catchup, queued_at, trace_id)
           select job_id, name, "dueAt", "lastDueAt", "dueCount", command, policy, overlap, "catchup", ${now}, trace_id

@@ -73,7 +73,10 @@ async function counts(url: string): Promise<Record<string, unknown>[]> {
 }
 
 async function namesIn(url: string): Promise<Record<string, unknown>[]> {
-  return await execute(url, `select j.name, r.state, r.due_at, r.attempts, r.failed_count from belfry.jobs j join belfry.records r on r.job_id = j.id order by r.id`);
+  return await execute(
+    url,
+    `select j.name, r.state, r.due_at, r.attempts, r.failed_count from belfry.jobs j join belfry.records r on r.job_id = j.id order by r.id`,
+  );
 }
 
 describe('the migrations', { timeout: 120_000 }, () => {

@@ -72,7 +72,7 @@ describe('Belfry that was not there at due times', { timeout: 2 * limitMs }, () 
     await stopped.end('SIGTERM');
     // As if that had been an hour ago.
     await execute(url, `update belfry.installation set last_tick_at = last_tick_at - interval '1 hour'`);
-    await execute(url, `update belfry.jobs set next_due_at = next_due_at - interval '1 hour'`);
+    await execute(url, `update belfry.cursors set next_due_at = next_due_at - interval '1 hour'`);
 
     const belfry = await start();
     const [caughtUp, missed] = await until(async () => {
