@@ -74,10 +74,10 @@ function serialised(value: unknown): unknown {
   if (value instanceof Date) return value.toISOString();
   if (!Array.isArray(value)) return value;
   const items: readonly unknown[] = value;
-  return items.every(isPlain) ? `{${items.map((item) => String(item ?? 'NULL')).join(',')}}` : items.map(serialised);
+  return items.every(isPlain) ? `{${items.map((item) => item ?? 'NULL').join(',')}}` : items.map(serialised);
 }
 
 /** Of what nothing needs quotes in an array, which the driver would look for piece by piece. */
-function isPlain(value: unknown): boolean {
+function isPlain(value: unknown): value is number | boolean | null {
   return value === null || typeof value === 'number' || typeof value === 'boolean';
 }
