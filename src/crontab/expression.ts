@@ -4,7 +4,7 @@
 import { Refusal } from '../errors.ts';
 import { hintFor, show } from '../faults.ts';
 import { parseDuration } from '../shapes.ts';
-import type { Pattern, SpecialDays } from './calendar.ts';
+import type { Pattern, SpecialDays } from './pattern.ts';
 import { dayOfMonth, dayOfWeek, hour, minute, month, parseField, refuseItem, second, stableHash, year } from './fields.ts';
 import type { Field, FieldKind } from './fields.ts';
 import { atSchedule, cronSchedule, everySchedule, isEverDue } from './schedule.ts';
@@ -136,7 +136,10 @@ function patternOf({ seconds, minutes, hours }: Times, { days, months, weekdays,
     hours: bits(hours.values, 0),
     days: bits(days.values, 1),
     months: bits(months.values, 0),
-    weekdays: bits(weekdays.values.map((day) => day % 7), 0),
+    weekdays: bits(
+      weekdays.values.map((day) => day % 7),
+      0,
+    ),
     // Vixie's rule: two fields that both restrict the day unite.
     either: !both && !days.any && !weekdays.any,
     special: specialOf(days, weekdays),

@@ -1,8 +1,8 @@
 // A pattern in a time zone → its due times, and the rules for the days on which the clocks change (time.md, "Clock changes").
 // Nothing is remembered from one question to the next: asked afresh from any moment, the answer is that of having walked there.
 
-import { matchFrom, matchUpTo } from './calendar.ts';
-import type { Pattern } from './calendar.ts';
+import { countMatches, matchFrom, matchUpTo } from './pattern.ts';
+import type { Pattern } from './pattern.ts';
 import { calendarEnd, firstMoment, seek } from './zone.ts';
 import type { Zone } from './zone.ts';
 
@@ -17,6 +17,8 @@ export type Schedule = {
   readonly next: (after: Date) => Date | undefined;
   /** The last due time strictly before a moment; none when there is no other since 1970. Never throws. */
   readonly previous: (before: Date) => Date | undefined;
+  /** How many due times there are after one moment and up to another, reckoned by months and not by going through them. */
+  readonly count: (after: Date, upTo: Date) => number;
 };
 
 /** The schedule of a pattern. */
@@ -33,6 +35,16 @@ export function cronSchedule(pattern: Pattern, zone: Zone, isFixedTime: boolean)
       const second = Math.ceil(before.getTime() / 1000) - 1;
       if (!(second >= 0 && second < calendarEnd)) return undefined;
       return dateOf(isFixedTime ? fixedUpTo(pattern, zone, second) : intervalUpTo(pattern, zone, second));
+    },
+    count: (after, upTo) => {
+      let count = 0;
+      const end = secondAfter(upTo);
+      for (let second = secondAfter(after); second < end; second = zone.end) {
+        seek(zone, second);
+        const until = Math.min(end, zone.end);
+        count += isFixedTime ? countFixed(pattern, zone, second, until) : countInterval(pattern, zone, second, until);
+      }
+      return count;
     },
   };
 }
@@ -61,6 +73,10 @@ export function everySchedule(period: number, phase: number): Schedule {
       if (!(second >= 0 && second < calendarEnd)) return undefined;
       return dateOf(phase + Math.floor((second - phase) / period) * period);
     },
+    count: (after, upTo) => {
+      const before = (end: number): number => Math.max(0, Math.ceil((end - phase) / period));
+      return Math.max(0, before(secondAfter(upTo)) - before(secondAfter(after)) || 0);
+    },
   };
 }
 
@@ -71,6 +87,7 @@ export function atSchedule(second: number): Schedule {
     isFixedTime: true,
     next: (after) => (after.getTime() < second * 1000 ? dateOf(second) : undefined),
     previous: (before) => (before.getTime() > second * 1000 ? dateOf(second) : undefined),
+    count: (after, upTo) => (after.getTime() < second * 1000 && upTo.getTime() >= second * 1000 ? 1 : 0),
   };
 }
 
@@ -143,4 +160,22 @@ function secondPass(zone: Zone, local: number): number {
   const end = zone.end;
   const again = local - seek(zone, end);
   return again >= end ? again : moment;
+}
+
+// Both count in the zone's stretch only, from `second` to before `end`.
+function countInterval(pattern: Pattern, { offset }: Zone, second: number, end: number): number {
+  return countMatches(pattern, second + offset, end + offset);
+}
+
+function countFixed(pattern: Pattern, { start, before, offset }: Zone, second: number, end: number): number {
+  const count = countMatches(pattern, Math.max(second + offset, start + before), end + offset);
+  if (second > start || offset <= before) return count;
+  // At the end of a gap: those in it are one, or none of their own where one is due there anyway.
+  const isDueAnyway = matchFrom(pattern, start + offset) === start + offset;
+  return count + (!isDueAnyway && matchFrom(pattern, start + before) < start + offset ? 1 : 0);
+}
+
+// The first second after a moment, within the calendar. What is no moment has none, and nothing is before or after that.
+function secondAfter(moment: Date): number {
+  return Math.min(Math.max(Math.floor(moment.getTime() / 1000) + 1, 0), calendarEnd);
 }

@@ -169,7 +169,10 @@ function firstOther(offsetAt: (utc: number) => number, offset: number, same: num
 function readOffset(text: string): number {
   const at = text.indexOf('GMT') + 3;
   if (at >= text.length) return 0;
-  const [hours = 0, minutes = 0, seconds = 0] = text.slice(at + 1).split(':', 3).map(Number);
+  const [hours = 0, minutes = 0, seconds = 0] = text
+    .slice(at + 1)
+    .split(':', 3)
+    .map(Number);
   const size = hours * 3600 + minutes * 60 + seconds;
   return text[at] === '+' ? size : -size;
 }
