@@ -49,8 +49,8 @@ export const minute: FieldKind = { name: 'minute', least: 0, most: 59, names: []
 export const hour: FieldKind = { name: 'hour', least: 0, most: 23, names: [] };
 export const dayOfMonth: FieldKind = { name: 'day of month', least: 1, most: 31, names: [] };
 export const month: FieldKind = { name: 'month', least: 1, most: 12, names: months.split(' ') };
-/** Its 7 is Sunday like its 0. */
-export const dayOfWeek: FieldKind = { name: 'day of week', least: 0, most: 7, names: weekdays.split(' ') };
+/** A 7 is Sunday like 0: the end of a range, but not of `5/2`, which ends with Saturday. */
+export const dayOfWeek: FieldKind = { name: 'day of week', least: 0, most: 6, names: weekdays.split(' ') };
 export const year: FieldKind = { name: 'year', least: 1970, most: 2099, names: [] };
 
 /**
@@ -137,18 +137,19 @@ function readRange(kind: FieldKind, base: string, step: number | undefined, refu
   if (rest.length > 0) refuse(`expected ${rangeOf(kind)}`);
   if (kind === year && to !== undefined && to < from) refuse('expected a range from the earlier to the later year');
   if (to !== undefined) return valuesBetween(kind, from, to, step ?? 1);
-  return step === undefined ? [from] : valuesBetween(kind, from, kind.most, step);
+  const start = kind === dayOfWeek ? from % 7 : from;
+  return step === undefined ? [start] : valuesBetween(kind, start, kind.most, step);
 }
 
 function readStep(kind: FieldKind, text: string, refuse: Refuse): number {
-  const most = sizeOf(kind);
+  const most = kind.most - kind.least + 1;
   const step = /^\d{1,4}$/.test(text) ? Number(text) : 0;
   return step >= 1 && step <= most ? step : refuse(`expected a step from 1 to ${most} after the /`);
 }
 
 // From … to, around the end where `to` is before `from`: FRI-MON, 22-2, NOV-FEB.
 function valuesBetween(kind: FieldKind, from: number, to: number, step: number): number[] {
-  const size = sizeOf(kind);
+  const size = kind.most - kind.least + 1;
   const values: number[] = [];
   for (let value = from; value <= (to < from ? to + size : to); value += step) {
     values.push(kind.least + ((value - kind.least) % size));
@@ -160,10 +161,9 @@ function valuesBetween(kind: FieldKind, from: number, to: number, step: number):
 function hashedValues(kind: FieldKind, base: string, step: number | undefined, seed: string, refuse: Refuse): number[] {
   if (kind === year) refuse(`expected ${rangeOf(kind)}`);
   const parts = /^H(?:\((\d{1,4})-(\d{1,4})\))?$/i.exec(base) ?? refuse('expected H, H/15, H(0-29) or H(0-29)/10');
-  const most = kind === dayOfWeek ? 6 : kind.most;
   const from = Number(parts[1] ?? kind.least);
-  const to = Number(parts[2] ?? (kind === dayOfMonth ? 28 : most));
-  if (from > to || from < kind.least || to > most) refuse(`expected a range within ${kind.least}-${most} after H`);
+  const to = Number(parts[2] ?? (kind === dayOfMonth ? 28 : kind.most));
+  if (from > to || from < kind.least || to > kind.most) refuse(`expected a range within ${kind.least}-${kind.most} after H`);
   const hash = stableHash(`${seed}\0${kind.name}`);
   const size = to - from + 1;
   if (step === undefined) return [from + (hash % size)];
@@ -173,16 +173,12 @@ function hashedValues(kind: FieldKind, base: string, step: number | undefined, s
 function numberOf(kind: FieldKind, text: string): number | undefined {
   if (/^\d{1,4}$/.test(text)) {
     const value = Number(text);
-    return value >= kind.least && value <= kind.most ? value : undefined;
+    const isSunday = kind === dayOfWeek && value === 7;
+    return (value >= kind.least && value <= kind.most) || isSunday ? value : undefined;
   }
   const word = text.toLowerCase();
   const index = kind.names.findIndex((name) => name === word || name.slice(0, 3) === word);
   return index < 0 ? undefined : kind.least + index;
-}
-
-// How many there are; Sunday's two numbers count as one.
-function sizeOf(kind: FieldKind): number {
-  return kind === dayOfWeek ? 7 : kind.most - kind.least + 1;
 }
 
 function rangeOf(kind: FieldKind): string {
