@@ -29,43 +29,54 @@ const none = { varies: false, isCroners: true };
 const months = 'JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC'.split(' ');
 const weekdays = 'SUN MON TUE WED THU FRI SAT'.split(' ');
 
-/** Of five fields. */
-export function fiveFields(): fc.Arbitrary<Written> {
-  return fc.tuple(fc.constant(single('0', 0)), ...common()).map((parts) => written(parts, undefined, 5));
+/** Of five fields; like the others, more often than not about what a wall shows that is `near`. */
+export function fiveFields(near: Date): fc.Arbitrary<Written> {
+  return fc.tuple(fc.constant(single('0', 0)), ...common(near)).map((parts) => written(parts, undefined, 5));
 }
 
 /** Of six fields, seconds first. */
-export function sixFields(): fc.Arbitrary<Written> {
-  return fc.tuple(clock(59), ...common()).map((parts) => written(parts, undefined, 6));
+export function sixFields(near: Date): fc.Arbitrary<Written> {
+  return fc.tuple(clock(59, near.getUTCSeconds()), ...common(near)).map((parts) => written(parts, undefined, 6));
 }
 
-/** Of seven fields, years last, most of them with years near `about`. */
-export function sevenFields(about: number): fc.Arbitrary<Written> {
-  const near = fc.integer({ min: Math.max(1970, about - 2), max: Math.min(2099, about + 6) });
+/** Of seven fields, years last. */
+export function sevenFields(near: Date): fc.Arbitrary<Written> {
+  const about = near.getUTCFullYear();
+  const year = fc.integer({ min: Math.max(1970, about - 2), max: Math.min(2099, about + 3) });
   const years = fc.oneof(
     fc.constant(star('*')),
-    near.map((value) => single(String(value), value)),
-    fc.tuple(near, fc.integer({ min: 0, max: 5 })).map(([from, size]) => range(from, Math.min(2099, from + size), 1, 1970, 2099)),
-    fc.tuple(near, fc.integer({ min: 1, max: 9 })).map(([from, step]) => open(from, step, 2099)),
+    year.map((value) => single(String(value), value)),
+    fc.tuple(year, fc.integer({ min: 0, max: 5 })).map(([from, size]) => range(from, Math.min(2099, from + size), 1, 1970, 2099)),
+    fc.tuple(year, fc.integer({ min: 1, max: 9 })).map(([from, step]) => open(from, step, 2099)),
   );
-  return fc.tuple(clock(59), ...common(), years).map(([s, mi, h, d, mo, w, y]) => written([s, mi, h, d, mo, w], y, 7));
+  const all = fc.tuple(clock(59, near.getUTCSeconds()), ...common(near), years);
+  return all.map(([second, minute, hour, day, month, weekday, which]) => written([second, minute, hour, day, month, weekday], which, 7));
 }
 
-function common() {
-  return [clock(59), clock(23), daysOfMonth(), monthsOfYear(), daysOfWeek()] as const;
+function common(near: Date) {
+  const days = daysOfMonth(near.getUTCDate());
+  return [clock(59, near.getUTCMinutes()), clock(23, near.getUTCHours()), days, monthsOfYear(near.getUTCMonth() + 1), daysOfWeek()] as const;
 }
 
-function clock(most: number): fc.Arbitrary<Part> {
-  const few = fc.uniqueArray(number(0, most), { minLength: 1, maxLength: 3 }).map(either);
-  return fc.oneof({ weight: 2, arbitrary: fc.constant(star('*')) }, { weight: 4, arbitrary: few }, { weight: 3, arbitrary: mixed(0, most) });
+function clock(most: number, near: number): fc.Arbitrary<Part> {
+  const few = fc.uniqueArray(number(0, most, near), { minLength: 1, maxLength: 3 }).map(either);
+  return fc.oneof(
+    { weight: 2, arbitrary: fc.constant(star('*')) },
+    { weight: 5, arbitrary: few },
+    { weight: 3, arbitrary: mixed(0, most, near) },
+  );
 }
 
-function monthsOfYear(): fc.Arbitrary<Part> {
-  const named = fc.integer({ min: 1, max: 12 }).map((value) => single(months[value - 1] ?? '', value));
-  return fc.oneof({ weight: 4, arbitrary: fc.constant(star('*')) }, { weight: 1, arbitrary: named }, { weight: 1, arbitrary: mixed(1, 12) });
+function monthsOfYear(near: number): fc.Arbitrary<Part> {
+  const named = value(1, 12, near).map((month) => single(months[month - 1] ?? '', month));
+  return fc.oneof(
+    { weight: 5, arbitrary: fc.constant(star('*')) },
+    { weight: 1, arbitrary: named },
+    { weight: 1, arbitrary: mixed(1, 12, near) },
+  );
 }
 
-function daysOfMonth(): fc.Arbitrary<Part> {
+function daysOfMonth(near: number): fc.Arbitrary<Part> {
   const special = fc.oneof(
     fc.constant<Part>({ ...none, text: 'L', has: (day, date) => day === lengthOfMonth(date) }),
     fc.integer({ min: 1, max: 9 }).map<Part>((back) => ({
@@ -74,17 +85,17 @@ function daysOfMonth(): fc.Arbitrary<Part> {
       text: `L-${back}`,
       has: (day, date) => day === lengthOfMonth(date) - back,
     })),
-    fc.integer({ min: 1, max: 31 }).map<Part>((near) => ({
+    value(1, 31, near).map<Part>((about) => ({
       ...none,
-      text: `${near}W`,
-      has: (day, date) => near <= lengthOfMonth(date) && day === nearestWorkday(near, date),
+      text: `${about}W`,
+      has: (day, date) => about <= lengthOfMonth(date) && day === nearestWorkday(about, date),
     })),
   );
   const lastWorkday: Part = { ...none, text: 'LW', has: (day, date) => day === nearestWorkday(lengthOfMonth(date), date) };
   return fc.oneof(
     { weight: 4, arbitrary: fc.constantFrom(star('*'), star('?')) },
-    { weight: 2, arbitrary: mixed(1, 31) },
-    { weight: 1, arbitrary: fc.array(fc.oneof(special, number(1, 31)), { minLength: 1, maxLength: 3 }).map(either) },
+    { weight: 2, arbitrary: mixed(1, 31, near) },
+    { weight: 1, arbitrary: fc.array(fc.oneof(special, number(1, 31, near)), { minLength: 1, maxLength: 3 }).map(either) },
     { weight: 1, arbitrary: fc.constant(lastWorkday) },
   );
 }
@@ -106,7 +117,7 @@ function daysOfWeek(): fc.Arbitrary<Part> {
     })),
   );
   const list = fc.array(items, { minLength: 1, maxLength: 3 }).map(either);
-  const somehow = fc.oneof(list, mixed(0, 6));
+  const somehow = fc.oneof(list, mixed(0, 6, 0));
   return fc.oneof(
     { weight: 4, arbitrary: fc.constantFrom(star('*'), star('?')) },
     { weight: 2, arbitrary: somehow },
@@ -115,19 +126,24 @@ function daysOfWeek(): fc.Arbitrary<Part> {
 }
 
 // Ranges, also around the end, and steps.
-function mixed(least: number, most: number): fc.Arbitrary<Part> {
-  const value = fc.integer({ min: least, max: most });
+function mixed(least: number, most: number, near: number): fc.Arbitrary<Part> {
+  const some = value(least, most, near);
   const step = fc.integer({ min: 1, max: most - least + 1 });
   return fc.oneof(
-    fc.tuple(value, value).map(([from, to]) => range(from, to, 1, least, most)),
-    fc.tuple(value, value, step).map(([from, to, by]) => range(from, to, by, least, most)),
+    fc.tuple(some, some).map(([from, to]) => range(from, to, 1, least, most)),
+    fc.tuple(some, some, step).map(([from, to, by]) => range(from, to, by, least, most)),
     step.map((by) => ({ ...star(`*/${by}`), has: (shown: number) => (shown - least) % by === 0 })),
-    fc.tuple(value, step).map(([from, by]) => open(from, by, most)),
+    fc.tuple(some, step).map(([from, by]) => open(from, by, most)),
   );
 }
 
-function number(least: number, most: number): fc.Arbitrary<Part> {
-  return fc.integer({ min: least, max: most }).map((value) => single(String(value), value));
+function number(least: number, most: number, near: number): fc.Arbitrary<Part> {
+  return value(least, most, near).map((some) => single(String(some), some));
+}
+
+function value(least: number, most: number, near: number): fc.Arbitrary<number> {
+  const about = fc.integer({ min: Math.max(least, near - 1), max: Math.min(most, near + 1) });
+  return fc.oneof({ weight: 2, arbitrary: about }, { weight: 1, arbitrary: fc.integer({ min: least, max: most }) });
 }
 
 function star(text: string): Part {
