@@ -117,7 +117,10 @@ export default defineConfig({
       [...notBelowWork, ...hands],
       [contract],
     ),
-    room(['crontab/due.ts', 'crontab/expression.ts', 'crontab/fields.ts', 'crontab/schedules.ts'], [...notBelowWork, ...hands]),
+    room(
+      ['bits', 'calendar', 'due', 'expression', 'fields', 'pattern', 'schedule', 'schedules', 'zone'].map((word) => `crontab/${word}.ts`),
+      [...notBelowWork, ...hands],
+    ),
     { files: ['src/main.ts', 'bench/**', 'test/**'], rules: { 'no-console': 'off' } },
   ],
 });

@@ -1,18 +1,18 @@
-// A cron expression and a time zone → a schedule that answers when it is due next. The grammar is ours (fields.ts); the
-// calendar is cron-parser's for now, kept behind Schedule.
+// A cron expression and a time zone → a schedule that answers when it is due. The grammar is all ours: of what time.md asks for,
+// cron-parser knows no year, no W, no lists of #, no ranges around the end and no words, and it refuses `1,1`.
 
-import { CronExpressionParser } from 'cron-parser';
-import type { CronExpression } from 'cron-parser';
 import { Refusal } from '../errors.ts';
 import { hintFor, show } from '../faults.ts';
 import { parseDuration } from '../shapes.ts';
-import { dayOfMonth, dayOfWeek, hour, minute, month, parseField, second, stableHash } from './fields.ts';
+import type { Pattern, SpecialDays } from './pattern.ts';
+import { dayOfMonth, dayOfWeek, hour, minute, month, parseField, refuseItem, second, stableHash, year } from './fields.ts';
 import type { Field, FieldKind } from './fields.ts';
+import { atSchedule, cronSchedule, everySchedule, isEverDue } from './schedule.ts';
+import type { Schedule } from './schedule.ts';
+import { calendarEnd, isTimezone, zoneExpected, zoneOf } from './zone.ts';
+import type { Zone } from './zone.ts';
 
-export type Schedule = {
-  /** The first due time strictly after a moment; none when there is no other. Always a whole second. Never throws. */
-  readonly next: (after: Date) => Date | undefined;
-};
+export type { Schedule } from './schedule.ts';
 
 const longestExpression = 256;
 
@@ -27,51 +27,34 @@ const words: Record<string, string> = {
 };
 
 /**
- * Reads an expression of 5 or 6 fields, a word such as `@daily`, or `@every 5m`; `CRON_TZ=Zone` or `TZ=Zone` may stand before
- * it and must then be the same zone. `seed` is the job's name: it decides what `H` is and where in its period `@every` falls.
- * Throws a Refusal that names the field, what was expected and what came.
+ * Reads an expression of 5, 6 or 7 fields, a word such as `@daily`, `@every 5m`, or `@at` a moment; `CRON_TZ=Zone` or `TZ=Zone`
+ * may stand before it and must then be the same zone. `seed` is the job's name: it decides what `H` is and where in its period
+ * `@every` falls. Throws a Refusal that names the field, what was expected and what came. What is due in no year of the
+ * calendar is refused; what was due in the past only is not, for this knows no now: its `next` answers none.
  */
 export function parseExpression(expr: string, timezone: string, seed: string): Schedule {
   if (expr.length > longestExpression) {
     return refuse(`expected at most ${longestExpression} characters, got ${expr.length}`);
   }
-  if (!isTimezone(timezone)) {
-    throw new Refusal('bad_input', `timezone: expected ${zoneExpected}, got ${show(timezone)}`);
+  const zone = zoneOf(timezone);
+  const { zone: own, text } = splitZone(expr);
+  if (own !== undefined && !isTimezone(own)) return refuse(`expected ${zoneExpected} before the fields, got ${show(own)}`);
+  if (own !== undefined && own.toLowerCase() !== timezone.toLowerCase()) {
+    return refuse(`expected the time zone of the job, ${show(timezone)}, got ${show(own)}`);
   }
-  const { zone, text } = splitZone(expr);
-  if (zone !== undefined && !isTimezone(zone)) return refuse(`expected ${zoneExpected} before the fields, got ${show(zone)}`);
-  if (zone !== undefined && zone.toLowerCase() !== timezone.toLowerCase()) {
-    return refuse(`expected the time zone of the job, ${show(timezone)}, got ${show(zone)}`);
-  }
-  const [word = ''] = text.split(' ', 1);
-  if (word === '@every') return everyPeriod(text.slice(word.length).trim(), seed);
-  if (!word.startsWith('@')) return fromFields(text, expr.indexOf(text), timezone, seed);
+  if (!text.startsWith('@')) return fromFields(text, expr.replace(/[ \t]+$/, '').length - text.length, zone, seed);
+  const [word = ''] = text.split(/[ \t]/, 1);
+  const rest = trim(text.slice(word.length));
+  if (word === '@every') return everyPeriod(rest, seed);
+  if (word === '@at') return once(rest);
   const fields = Object.hasOwn(words, text) ? words[text] : undefined;
-  return fields === undefined ? refuseWord(text) : fromFields(fields, 0, timezone, seed);
+  return fields === undefined ? refuseWord(text) : fromFields(fields, 0, zone, seed);
 }
 
 /** The zone named in an expression by `CRON_TZ=` or `TZ=`. */
 export function zoneIn(expr: string): string | undefined {
   return splitZone(expr).zone;
 }
-
-export const zoneExpected = 'an IANA time zone such as "Europe/Berlin" or "UTC"';
-
-/** Whether it is the name of a time zone in the IANA database; an offset such as `+01:00` is none. */
-export function isTimezone(name: string): boolean {
-  if (zones.has(name)) return true;
-  if (!/^[A-Za-z][A-Za-z0-9_+-]*(\/[A-Za-z0-9_+-]+)*$/.test(name) || name.length > 64) return false;
-  try {
-    new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions();
-  } catch {
-    return false;
-  }
-  if (zones.size < 1000) zones.add(name);
-  return true;
-}
-
-// Those that were looked up before; of all the ways to write them the first thousand.
-const zones = new Set<string>();
 
 function splitZone(expr: string): { zone?: string; text: string } {
   const parts = /^[ \t]*(?:CRON_)?TZ=([^ \t]*)(.*)$/s.exec(expr);
@@ -90,103 +73,104 @@ function everyPeriod(text: string, seed: string): Schedule {
   if (period === undefined || period < 1000 || period % 1000 !== 0) {
     return refuse(`expected @every and a duration of whole seconds such as 5m or 1h30m, got ${show(text)}`);
   }
-  const phase = (stableHash(seed) % (period / 1000)) * 1000;
-  return {
-    next: (after) => {
-      const due = phase + (Math.floor((after.getTime() - phase) / period) + 1) * period;
-      return isWithinCalendar(due) ? new Date(due) : undefined;
-    },
-  };
+  return everySchedule(period / 1000, stableHash(seed) % (period / 1000));
 }
 
-type Fields = Record<'second' | 'minute' | 'hour' | 'dayOfMonth' | 'month' | 'dayOfWeek', Field>;
-
-function fromFields(text: string, offset: number, timezone: string, seed: string): Schedule {
-  const fields = readFields(text, offset, seed);
-  if (neverFires(fields)) return refuse(`${show(text)} never fires: no such day in these months`);
-  return scheduleOf(fields, timezone);
+// RFC 3339, to the second, and with an offset: a local time may come twice or never.
+function once(text: string): Schedule {
+  const expected = 'expected @at and a moment with its offset such as 2030-01-23T09:00:00+01:00';
+  const parts = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d(?::\d\d)?)(Z|[+-](?:0\d|1[0-4]):[0-5]\d)$/i.exec(text);
+  if (parts === null) return refuse(`${expected}, got ${show(text)}`);
+  const written = `${parts[1]}T${parts[2]?.padEnd(8, ':00')}`;
+  const local = new Date(`${written}Z`);
+  // Date.parse takes the 30th of February for the 2nd of March, and 24:00 for the next day.
+  if (Number.isNaN(local.getTime()) || !local.toISOString().startsWith(written)) return refuse(`${expected}, got ${show(text)}`);
+  const moment = Date.parse(`${written}${parts[3]?.toUpperCase()}`) / 1000;
+  if (moment < 0 || moment >= calendarEnd) return refuse(`expected @at and a moment from 1970 to 2199, got ${show(text)}`);
+  return atSchedule(moment);
 }
 
-function readFields(text: string, offset: number, seed: string): Fields {
-  const found = [...text.matchAll(/[^ \t]+/g)].map((match) => ({ text: match[0], column: offset + match.index + 1 }));
-  if (found.length === 7) {
-    refuse(`expected 5 fields, or 6 with the second first, got 7 (a year is not understood yet) in ${show(text)}`);
+type Token = { readonly text: string; readonly column: number };
+
+function fromFields(text: string, offset: number, zone: Zone, seed: string): Schedule {
+  const tokens = [...text.matchAll(/[^ \t]+/g)].map((match) => ({ text: match[0], column: offset + match.index + 1 }));
+  if (tokens.length < 5 || tokens.length > 7) {
+    const shapes = '5 fields (minute hour day-of-month month day-of-week), 6 (second first) or 7 (second first, year last)';
+    return refuse(`expected ${shapes}, got ${show(text)}`);
   }
-  if (found.length !== 5 && found.length !== 6) {
-    refuse(`expected 5 fields (minute hour day-of-month month day-of-week) or 6 (second first), got ${show(text)}`);
-  }
-  if (found.length === 5) found.unshift({ text: '0', column: 0 });
-  const read = (index: number, kind: FieldKind): Field => parseField(kind, found[index]?.text ?? '', found[index]?.column ?? 0, seed);
+  refuseYearOfSix(tokens);
+  const fields = tokens.length === 5 ? [{ text: '0', column: 0 }, ...tokens] : tokens;
+  const [seconds, minutes, hours, days, monthsOfYear, weekdays, years] = fields;
+  const read = (kind: FieldKind, token: Token | undefined): Field => parseField(kind, token?.text ?? '*', token?.column ?? 0, seed);
+  const both = weekdays?.text.startsWith('+') === true;
+  const named = both ? { text: weekdays.text.slice(1), column: weekdays.column + 1 } : weekdays;
+  const minuteField = read(minute, minutes);
+  const hourField = read(hour, hours);
+  const pattern = patternOf(
+    { seconds: read(second, seconds), minutes: minuteField, hours: hourField },
+    { days: read(dayOfMonth, days), months: read(month, monthsOfYear), weekdays: read(dayOfWeek, named), both },
+    years === undefined ? undefined : read(year, years),
+  );
+  const isFixedTime = !minuteField.varies && !hourField.varies;
+  if (!isEverDue(pattern, zone, isFixedTime)) return refuse(`${show(text)} never fires: there is no such day in these months and years`);
+  return cronSchedule(pattern, zone, isFixedTime);
+}
+
+// Some tools read six fields with the year last. Told before anything else: their other fields are one place off.
+function refuseYearOfSix(tokens: readonly Token[]): void {
+  const last = tokens.at(-1);
+  if (tokens.length === 7 || last === undefined || !/(?<!\d)(19|20)\d\d(?!\d)/.test(last.text)) return;
+  const hint = ' (six fields begin with the second and have no year; a year needs seven: second first, year last)';
+  refuseItem(dayOfWeek, last.text, last.column, 'expected 0-7 or SUN-SAT', hint);
+}
+
+type Times = { readonly seconds: Field; readonly minutes: Field; readonly hours: Field };
+type Days = { readonly days: Field; readonly months: Field; readonly weekdays: Field; readonly both: boolean };
+
+function patternOf({ seconds, minutes, hours }: Times, { days, months, weekdays, both }: Days, years: Field | undefined): Pattern {
   return {
-    second: read(0, second),
-    minute: read(1, minute),
-    hour: read(2, hour),
-    dayOfMonth: read(3, dayOfMonth),
-    month: read(4, month),
-    dayOfWeek: read(5, dayOfWeek),
+    secondsLow: bits(seconds.values, 0),
+    secondsHigh: bits(seconds.values, 32),
+    minutesLow: bits(minutes.values, 0),
+    minutesHigh: bits(minutes.values, 32),
+    hours: bits(hours.values, 0),
+    days: bits(days.values, 1),
+    months: bits(months.values, 0),
+    weekdays: bits(
+      weekdays.values.map((day) => day % 7),
+      0,
+    ),
+    // Vixie's rule: two fields that both restrict the day unite.
+    either: !both && !days.any && !weekdays.any,
+    special: specialOf(days, weekdays),
+    years: years === undefined || years.any ? undefined : [0, 32, 64, 96, 128].map((word) => bits(years.values, 1970 + word)),
   };
 }
 
-// With both days restricted either may match, and every month has each weekday; so only the day of month can miss.
-function neverFires(fields: Fields): boolean {
-  if (!fields.dayOfWeek.any || fields.dayOfMonth.lastDay) return false;
-  const longest = Math.max(...fields.month.values.map((value) => [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][value - 1] ?? 0));
-  return fields.dayOfMonth.values.every((day) => day > longest);
-}
-
-function scheduleOf(fields: Fields, timezone: string): Schedule {
-  const text = [fields.second, fields.minute, fields.hour, fields.dayOfMonth, fields.month, fields.dayOfWeek].map(written).join(' ');
-  // Made when first asked: an expression that is only checked needs none.
-  let made: CronExpression | undefined;
-  const engine = (): CronExpression => (made ??= CronExpressionParser.parse(text, { tz: timezone, currentDate: new Date(0) }));
-  const ask = (after: Date): Date | undefined => {
-    try {
-      engine().reset(after);
-      const due = engine().next().toDate();
-      return due > after ? due : undefined;
-    } catch {
-      return undefined;
-    }
-  };
+function specialOf({ fromEnd, nearest, lastWorkday }: Field, { nth }: Field): SpecialDays | undefined {
+  if (fromEnd.length === 0 && nearest.length === 0 && !lastWorkday && nth.length === 0) return undefined;
+  const week = (wanted: number): number[] => nth.filter((day) => day.week === wanted).map((day) => day.weekday);
   return {
-    next: (after) => {
-      if (!isWithinCalendar(after.getTime())) return undefined;
-      const due = ask(after);
-      if (due !== undefined) return due;
-      // cron-parser gives up, or answers with the past, around some clock changes (Lord Howe's half hours): look ourselves
-      // at every minute of the two days around, then ask again behind them.
-      return scan(after, fields.second.values, (at) => engine().includesDate(at)) ?? ask(new Date(after.getTime() + scanned));
-    },
+    fromEnd: bits(fromEnd, 0),
+    nearest: bits(nearest, 1),
+    lastWorkday,
+    weeks: nth.length === 0 ? [] : [1, 2, 3, 4, 5, 6].map((number) => bits(week(number), 0)),
   };
 }
 
-const scanned = 48 * 3_600_000;
-
-function scan(after: Date, seconds: readonly number[], matches: (at: Date) => boolean): Date | undefined {
-  const start = Math.floor(after.getTime() / 60_000) * 60_000;
-  for (let base = start; base <= start + scanned; base += 60_000) {
-    const due = seconds.map((value) => base + value * 1000).find((at) => at > after.getTime());
-    if (due !== undefined && matches(new Date(due))) return new Date(due);
-  }
-  return undefined;
-}
-
-// Plain lists, which is where cron-parser is right: it knows no ranges around the end and refuses `1,1`.
-function written(field: Field): string {
-  if (field.any) return '*';
-  if (field.nth !== undefined) return `${field.nth.weekday}#${field.nth.week}`;
-  return [...field.values, ...(field.lastDay ? ['L'] : []), ...field.lastWeekdays.map((day) => `${day}L`)].join(',');
-}
-
-function isWithinCalendar(ms: number): boolean {
-  return ms > Date.UTC(1900) && ms < Date.UTC(9999);
+// A bit for each of the 32 values from `least` on.
+function bits(values: readonly number[], least: number): number {
+  let mask = 0;
+  for (const value of values) if (value >= least && value < least + 32) mask |= 1 << (value - least);
+  return mask;
 }
 
 function refuseWord(text: string): never {
   if (text === '@reboot') {
     return refuse('@reboot is not understood: Belfry has no boot of a machine to wait for; say when, as in "@hourly"');
   }
-  return refuse(`expected five or six fields, @every or a word, got ${show(text)}${hintFor(text, [...Object.keys(words), '@every'])}`);
+  const known = [...Object.keys(words), '@every', '@at'];
+  return refuse(`expected five to seven fields, a word such as "@daily", @every or @at, got ${show(text)}${hintFor(text, known)}`);
 }
 
 function refuse(message: string): never {

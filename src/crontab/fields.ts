@@ -12,22 +12,34 @@ export type FieldKind = {
   readonly names: readonly string[];
 };
 
-/** What a field came to. `last` and `nth` occur in the days only. */
+/** What a field came to. All but `any`, `varies` and `values` occur in the days only. */
 export type Field = {
-  /** Whether it was `*` or `?`, and so says nothing about the day (Vixie's rule asks). */
+  /**
+   * Whether it was `*` or `?`, and so says nothing about the day, which is what the rule of the two days asks. A star with a
+   * step, as in `0 0 *\/2 * MON`, does say something: cron-parser and croner read it so too. Vixie's own code takes every field
+   * that begins with a star for one that says nothing, which its manual had to explain ever since.
+   */
   readonly any: boolean;
-  /** Each once, in order. */
+  /** Whether it has a `*`, a step or a range of `H`, and so is repeated rather than named. */
+  readonly varies: boolean;
   readonly values: readonly number[];
-  /** Day of month: `L`, the last day. */
-  readonly lastDay: boolean;
-  /** Day of week: `5L`, the last Friday. */
-  readonly lastWeekdays: readonly number[];
-  /** Day of week: `5#2`, the second Friday. */
-  readonly nth?: { readonly weekday: number; readonly week: number };
+  /** Day of month: `L` is 0, `L-3` is 3. */
+  readonly fromEnd: readonly number[];
+  /** Day of month: `15W` is 15. */
+  readonly nearest: readonly number[];
+  /** Day of month: `LW`. */
+  readonly lastWorkday: boolean;
+  /** Day of week: `5#2`, and `5L` with a sixth week. */
+  readonly nth: readonly NthWeekday[];
 };
+
+export type NthWeekday = { readonly weekday: number; readonly week: number };
 
 /** Says no to an item, telling what was expected. */
 type Refuse = (expected: string) => never;
+
+/** What an item of a list came to. */
+type Item = Partial<Omit<Field, 'any' | 'varies'>>;
 
 const months = 'january february march april may june july august september october november december';
 const weekdays = 'sunday monday tuesday wednesday thursday friday saturday';
@@ -37,30 +49,36 @@ export const minute: FieldKind = { name: 'minute', least: 0, most: 59, names: []
 export const hour: FieldKind = { name: 'hour', least: 0, most: 23, names: [] };
 export const dayOfMonth: FieldKind = { name: 'day of month', least: 1, most: 31, names: [] };
 export const month: FieldKind = { name: 'month', least: 1, most: 12, names: months.split(' ') };
+/** A 7 is Sunday like 0: the end of a range, but not of `5/2`, which ends with Saturday. */
 export const dayOfWeek: FieldKind = { name: 'day of week', least: 0, most: 6, names: weekdays.split(' ') };
+export const year: FieldKind = { name: 'year', least: 1970, most: 2099, names: [] };
 
 /**
- * Reads one field: lists, ranges (also around the end: `22-2`), steps, names, `H`, `L`, `5L`, `5#2`. `column` is where the
- * field begins in the expression. Throws a Refusal that names the field, the item, its column and what was expected.
+ * Reads one field: lists, ranges (also around the end: `22-2`), steps, names, `H`, and what only days can be. `column` is where
+ * the field begins in the expression. Throws a Refusal that names the field, the item, its column and what was expected.
  */
 export function parseField(kind: FieldKind, text: string, column: number, seed: string): Field {
+  if (text === '*' || text === '?') return { ...nothing, any: true, varies: true, values: valuesBetween(kind, kind.least, kind.most, 1) };
   let at = column;
-  const items = text.split(',').map((item, _, all) => {
+  const items = text.split(',').map((item) => {
     const start = at;
     at += item.length + 1;
-    const refuse = (expected: string): never => refuseItem(kind, item, start, expected);
-    const found = readSpecial(kind, item, refuse) ?? { values: readValues(kind, item, seed, refuse) };
-    if (found.nth !== undefined && all.length > 1) refuse('expected # to stand alone, lists of it are not understood yet');
-    return found;
+    return readItem(kind, item, seed, (expected) => refuseItem(kind, item, start, expected));
   });
-  const nth = items[0]?.nth;
   return {
-    any: text === '*' || text === '?',
-    values: inOrder(items.flatMap(({ values }) => values ?? [])),
-    lastDay: items.some(({ lastDay }) => lastDay),
-    lastWeekdays: inOrder(items.flatMap(({ lastWeekdays }) => lastWeekdays ?? [])),
-    ...(nth === undefined ? {} : { nth }),
+    any: false,
+    varies: /[*?/(]/.test(text),
+    values: items.flatMap(({ values }) => values ?? []),
+    fromEnd: items.flatMap(({ fromEnd }) => fromEnd ?? []),
+    nearest: items.flatMap(({ nearest }) => nearest ?? []),
+    lastWorkday: items.some(({ lastWorkday }) => lastWorkday),
+    nth: items.flatMap(({ nth }) => nth ?? []),
   };
+}
+
+/** Throws the Refusal of an item: which field, what was expected, what came, where, and what may have been meant. */
+export function refuseItem(kind: FieldKind, item: string, column: number, expected: string, hint = ''): never {
+  throw new Refusal('bad_input', `expr: ${kind.name}: ${expected}, got ${show(item)} at column ${column}${hint}`);
 }
 
 /** A number of 32 bits that is always the same for a text and spread evenly over texts (FNV-1a, then murmur3's finish). */
@@ -72,15 +90,36 @@ export function stableHash(text: string): number {
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
-// What only a day can be: L, 5L, 5#2.
-function readSpecial(kind: FieldKind, item: string, refuse: Refuse): Partial<Field> | undefined {
-  if (kind === dayOfMonth) return item.toUpperCase() === 'L' ? { lastDay: true } : undefined;
-  const parts = kind === dayOfWeek ? /^(.+)(?:L|#(.*))$/i.exec(item) : null;
-  if (parts?.[1] === undefined) return undefined;
-  const weekday = (numberOf(kind, parts[1]) ?? refuse('expected a weekday before L or #, as in 5L or FRI#2')) % 7;
-  if (parts[2] === undefined) return { lastWeekdays: [weekday] };
-  if (!/^[1-5]$/.test(parts[2])) refuse('expected 1 to 5 after #, as in FRI#2');
-  return { nth: { weekday, week: Number(parts[2]) } };
+const nothing = { fromEnd: [], nearest: [], lastWorkday: false, nth: [] };
+
+function readItem(kind: FieldKind, item: string, seed: string, refuse: Refuse): Item {
+  if (kind === dayOfMonth && /[LW]/i.test(item)) return readSpecialDay(item.toUpperCase(), refuse);
+  if (kind === dayOfWeek && /L$|#/i.test(item)) return readNthWeekday(item, refuse);
+  return { values: readValues(kind, item, seed, refuse) };
+}
+
+// L, L-3, LW, 15W.
+function readSpecialDay(item: string, refuse: Refuse): Item {
+  if (item === 'LW') return { lastWorkday: true };
+  const back = /^L(?:-(\d{1,2}))?$/.exec(item);
+  if (back !== null) {
+    const days = Number(back[1] ?? 0);
+    return days <= 30 && back[1] !== '0' ? { fromEnd: [days] } : refuse('expected L or L-1 to L-30');
+  }
+  const day = Number(/^(\d{1,2})W$/.exec(item)?.[1] ?? 0);
+  return day >= 1 && day <= 31 ? { nearest: [day] } : refuse('expected 1-31, L, L-3, LW or 15W');
+}
+
+// 5L, FRI#2.
+function readNthWeekday(item: string, refuse: Refuse): Item {
+  const [name = '', week, ...rest] = item.split('#');
+  if (week === undefined) {
+    const weekday = numberOf(dayOfWeek, item.slice(0, -1)) ?? refuse('expected a weekday before L, as in 5L or FRIL');
+    return { nth: [{ weekday: weekday % 7, week: 6 }] };
+  }
+  const weekday = numberOf(dayOfWeek, name) ?? refuse('expected a weekday before #, as in 5#2 or FRI#2');
+  if (!/^[1-5]$/.test(week) || rest.length > 0) refuse('expected 1 to 5 after #, as in FRI#2');
+  return { nth: [{ weekday: weekday % 7, week: Number(week) }] };
 }
 
 function readValues(kind: FieldKind, item: string, seed: string, refuse: Refuse): number[] {
@@ -96,6 +135,7 @@ function readValues(kind: FieldKind, item: string, seed: string, refuse: Refuse)
 function readRange(kind: FieldKind, base: string, step: number | undefined, refuse: Refuse): number[] {
   const [from = NaN, to, ...rest] = base.split('-').map((text) => numberOf(kind, text) ?? refuse(`expected ${rangeOf(kind)}`));
   if (rest.length > 0) refuse(`expected ${rangeOf(kind)}`);
+  if (kind === year && to !== undefined && to < from) refuse('expected a range from the earlier to the later year');
   if (to !== undefined) return valuesBetween(kind, from, to, step ?? 1);
   const start = kind === dayOfWeek ? from % 7 : from;
   return step === undefined ? [start] : valuesBetween(kind, start, kind.most, step);
@@ -119,6 +159,7 @@ function valuesBetween(kind: FieldKind, from: number, to: number, step: number):
 
 // H: a place of this job's own. The days stop at 28, so that every month has it.
 function hashedValues(kind: FieldKind, base: string, step: number | undefined, seed: string, refuse: Refuse): number[] {
+  if (kind === year) refuse(`expected ${rangeOf(kind)}`);
   const parts = /^H(?:\((\d{1,4})-(\d{1,4})\))?$/i.exec(base) ?? refuse('expected H, H/15, H(0-29) or H(0-29)/10');
   const from = Number(parts[1] ?? kind.least);
   const to = Number(parts[2] ?? (kind === dayOfMonth ? 28 : kind.most));
@@ -140,22 +181,8 @@ function numberOf(kind: FieldKind, text: string): number | undefined {
   return index < 0 ? undefined : kind.least + index;
 }
 
-function inOrder(values: readonly number[]): number[] {
-  return [...new Set(values)].sort((a, b) => a - b);
-}
-
 function rangeOf(kind: FieldKind): string {
   if (kind === dayOfWeek) return '0-7 or SUN-SAT';
   if (kind === month) return '1-12 or JAN-DEC';
   return `${kind.least}-${kind.most}`;
-}
-
-function refuseItem(kind: FieldKind, item: string, column: number, expected: string): never {
-  let hint = '';
-  if (kind === dayOfMonth && /[LW]/i.test(item)) hint = ' (L-3, LW and 15W are not understood yet)';
-  if (kind === dayOfWeek && item.startsWith('+')) hint = ' (+ is not understood yet)';
-  if (kind === dayOfWeek && /^(19|20)\d\d$/.test(item)) {
-    hint = ' (six fields begin with the second and end with the day of week; years are not understood yet)';
-  }
-  throw new Refusal('bad_input', `expr: ${kind.name}: ${expected}, got ${show(item)} at column ${column}${hint}`);
 }

@@ -1,8 +1,9 @@
 // A job as somebody wrote it down, in TOML, JSON or a row of the table, checked and with every default filled in. Pure.
 
 import { z } from 'zod';
-import { isTimezone, zoneExpected, zoneIn } from '../crontab/expression.ts';
+import { zoneIn } from '../crontab/expression.ts';
 import { rememberSchedules } from '../crontab/schedules.ts';
+import { isTimezone, zoneExpected } from '../crontab/zone.ts';
 import { messageOf, Refusal } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
 import { faultsIn, faultsOf, hintFor, hostileFaults, isTable, show } from '../faults.ts';

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import * as fc from 'fast-check';
-import { isTimezone, parseExpression, zoneIn } from '../../src/crontab/expression.ts';
+import { parseExpression, zoneIn } from '../../src/crontab/expression.ts';
+import { isTimezone } from '../../src/crontab/zone.ts';
 import { Refusal } from '../../src/errors.ts';
 
 function dueTimes(expr: string, after: string, count: number, timezone = 'UTC', seed = 'job'): string[] {

@@ -33,7 +33,7 @@ beforeEach(async () => {
 /** A schedule that names these times, and a day from now. */
 function listed(...times: readonly Date[]): Schedule {
   const all = [...times, at(86_400)];
-  return { next: (after) => all.find((time) => time > after) };
+  return { kind: 'cron', isFixedTime: false, next: (after) => all.find((time) => time > after), previous: () => undefined, count: () => 0 };
 }
 
 /** One node with the crontab duty. Its jobs have the schedules that are given by name; the others, those they say. */
