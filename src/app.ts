@@ -14,7 +14,7 @@ import { shellExecutor } from './executors/shell.ts';
 import { killLeftovers } from './executors/leftovers.ts';
 import { makeHeartbeat } from './heartbeat.ts';
 import type { JobDefinition } from './jobs/definition.ts';
-import { applyFile, createJob, deleteJob, setEnabled, workOut, type ManageDeps } from './jobs/manage.ts';
+import { applyFile, createJob, deleteJob, pauseJob, resumeJob, setEnabled, workOut, type ManageDeps } from './jobs/manage.ts';
 import { rememberSchedules } from './crontab/schedules.ts';
 import type { Log } from './observe/log.ts';
 import { beginWork, newTraceId } from './observe/tracing.ts';
@@ -122,7 +122,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
     },
     async (incarnation) => {
       const killed = await killLeftovers(markerOf(incarnation));
-      const lost = await settle({ clock, log, runs: store.runs, nodes: store.nodes }, incarnation);
+      const lost = await settle({ clock, log, runs: store.runs, jobs: store.jobs, nodes: store.nodes }, incarnation);
       if (killed + lost > 0) log.warn({ incarnation, killed, lost }, 'settled_earlier_start');
     },
   );
@@ -136,7 +136,17 @@ async function start(given: Given, stops: Stops): Promise<App> {
   events.on(({ kind }) => {
     if (kind === 'retrying') dispatchBell.ring();
   });
-  const performing = { clock, log, kinds, me, killGraceMs: config.worker.killGraceMs, beginWork, record: store.runs.record, events };
+  const performing = {
+    clock,
+    log,
+    kinds,
+    me,
+    killGraceMs: config.worker.killGraceMs,
+    beginWork,
+    record: store.runs.record,
+    events,
+    jobs: store.jobs,
+  };
   const worker = makeWorker({
     clock,
     slots: config.worker.concurrency,
@@ -153,7 +163,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
   stops.add(() => store.runs.idle());
   heartbeat.start();
 
-  const upkeep = startUpkeep({ clock, log, runs: store.runs, nodes: store.nodes, retentionMs: config.retentionMs });
+  const upkeep = startUpkeep({ clock, log, runs: store.runs, jobs: store.jobs, nodes: store.nodes, retentionMs: config.retentionMs });
   const producer = startProducer({ clock, log, runs: store.runs, send: backend.send, capacity: heartbeat.capacity }, dispatchBell);
   stops.add(async () => {
     await upkeep.stop();
@@ -221,6 +231,8 @@ async function start(given: Given, stops: Stops): Promise<App> {
         jobs: store.jobs,
         deleteJob: (job) => deleteJob(managing, job),
         setEnabled: (job, enabled) => setEnabled(managing, job, enabled),
+        pause: (job, note) => pauseJob(managing, job, note),
+        resume: (job) => resumeJob(managing, job),
         trigger: (job, options) => trigger({ clock, log, jobs: store.jobs, runs: store.runs, dispatch: dispatchBell }, job, options),
       }),
     }),

@@ -3,7 +3,7 @@
 
 import { z } from 'zod';
 import { show } from './faults.ts';
-import { zoneName } from './jobs/definition.ts';
+import { zoneName } from './jobs/when.ts';
 import { byteCount, duration, flag, label, list, oneOf, refuse, table, wholeNumber } from './shapes.ts';
 
 /** Where the HTTP server listens. */

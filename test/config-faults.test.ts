@@ -39,7 +39,7 @@ max_connections = 0
       'config.toml:6:1 executors.bad.module: expected a module such as "./mine.js" (every executor but shell and http has one), got nothing',
       'config.toml:7:1 jobs[0].expr: expected an expression such as "0 */5 * * * *", got nothing',
       'config.toml:11:1 jobs[1].name: expected a name that no other job has, got "a", the name of jobs[0] in line 8',
-      'config.toml:12:1 jobs[1].expr: "0 0 30 2 *" never fires: no such day in these months',
+      'config.toml:12:1 jobs[1].expr: "0 0 30 2 *" never fires: there is no such day in these months and years',
       'config.toml:13:11 jobs[1].retry.delay: expected a duration such as "30s", got "x"',
       'config.toml:13:24 jobs[1].retry.factor: expected a number from 1 to 100, got 0',
       'config.toml:14:1 jobs[1].timeout: expected a duration such as "30s", got "30"',

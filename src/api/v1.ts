@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { Refusal, wire, type Told } from '../errors.ts';
 import { show } from '../faults.ts';
 import { inputOfRow } from '../jobs/written.ts';
-import { flag, table, wholeNumber } from '../shapes.ts';
+import { flag, prose, table, wholeNumber } from '../shapes.ts';
 import type { JobRow } from '../store/jobs.ts';
 import { bodyOf, shaped, type DoorEnv } from './wire.ts';
 
@@ -16,6 +16,8 @@ type Deps = {
   };
   readonly deleteJob: (name: string) => Promise<void>;
   readonly setEnabled: (name: string, enabled: boolean) => Promise<void>;
+  readonly pause: (name: string, note: string | undefined) => Promise<void>;
+  readonly resume: (name: string) => Promise<void>;
   readonly trigger: (name: string, options: { override: boolean; traceId: string }) => Promise<{ id: number }>;
 };
 
@@ -44,8 +46,13 @@ export function v1Api(deps: Deps): Hono<DoorEnv> {
     return c.body(null, 204);
   });
 
-  app.post('/jobs/:name/enable', (c) => switchJob(c, nameOf(c), true));
-  app.post('/jobs/:name/disable', (c) => switchJob(c, nameOf(c), false));
+  app.post('/jobs/:name/enable', (c) => change(c, 'enabled_job', (name) => deps.setEnabled(name, true)));
+  app.post('/jobs/:name/disable', (c) => change(c, 'disabled_job', (name) => deps.setEnabled(name, false)));
+  app.post('/jobs/:name/pause', async (c) => {
+    const { note } = shaped(pauseRequest, await bodyOf(c));
+    return await change(c, 'paused_job', (name) => deps.pause(name, note));
+  });
+  app.post('/jobs/:name/resume', (c) => change(c, 'resumed_job', deps.resume));
 
   app.post('/jobs/:name/trigger', async (c) => {
     const { override } = shaped(triggerRequest, await bodyOf(c));
@@ -55,9 +62,10 @@ export function v1Api(deps: Deps): Hono<DoorEnv> {
 
   return app;
 
-  async function switchJob(c: Context<DoorEnv>, name: string, enabled: boolean): Promise<Response> {
-    await deps.setEnabled(name, enabled);
-    c.get('log').info({ job: name }, enabled ? 'enabled_job' : 'disabled_job');
+  async function change(c: Context<DoorEnv>, event: string, act: (name: string) => Promise<void>): Promise<Response> {
+    const name = nameOf(c);
+    await act(name);
+    c.get('log').info({ job: name }, event);
     const job = await deps.jobs.byName(name);
     return job ? c.json(jobOf(job)) : c.body(null, 204);
   }
@@ -76,6 +84,8 @@ const pageRequest = table({
 
 const triggerRequest = table({ override: flag().default(false) });
 
+const pauseRequest = table({ note: prose(500).optional() });
+
 const jobPath = table({ name: z.string() });
 
 /** Whatever can be the name of a row, also of one that was written by hand and would be refused as a new job. */
@@ -92,6 +102,8 @@ function jobOf(job: JobRow) {
     source: job.source,
     next_due_at: job.nextDueAt,
     ended_at: job.endedAt,
+    paused_at: job.pausedAt,
+    pause_note: job.pauseNote,
     fault: job.fault,
     revision: job.revision,
     created_at: job.createdAt,

@@ -1,22 +1,127 @@
-// Schedules that were parsed before: many jobs share an expression, and asking one costs less than reading its text again.
+// All that a job says about when: its expressions, which unite, from when to when, when not, and how far it is spread.
 
+import { Refusal } from '../errors.ts';
+import { isBlackedOutBy, type Blackout } from './blackout.ts';
 import { parseExpression, type Schedule } from './expression.ts';
+import { stableHash } from './fields.ts';
 
-type Scheduled = { readonly name: string; readonly expr: string; readonly timezone: string };
+/** What of a job its schedule is made of. */
+export type Scheduled = {
+  readonly name: string;
+  /** One expression a line. */
+  readonly expr: string;
+  readonly timezone: string;
+  /** Dates and expressions at which it is not run, as `parseBlackout` reads them. */
+  readonly blackouts?: readonly string[];
+  readonly startsAt?: Date | null;
+  readonly endsAt?: Date | null;
+  readonly spreadMs?: number | null;
+};
 
-/** Parses a job's expression, or answers what was parsed for one like it. Keeps the last `most`. Throws as parseExpression. */
-export function rememberSchedules(most = 10_000): (job: Scheduled) => Schedule {
-  const known = new Map<string, Schedule>();
+export type JobSchedule = Pick<Schedule, 'next' | 'previous' | 'count'> & {
+  readonly hasBlackouts: boolean;
+  readonly isBlackedOut: (dueAt: Date) => boolean;
+  /** When a run may start: `spread` later than its due time by a stable part of itself, never past the next due time. */
+  readonly readyAt: (dueAt: Date) => Date;
+};
+
+/** The expressions in the text of a job: one a line. */
+export function expressionsIn(expr: string): string[] {
+  return expr.split('\n');
+}
+
+/** Puts a job's schedule together of what was parsed before. Keeps the last `most` expressions. Throws as parseExpression. */
+export function rememberSchedules(most = 10_000): (job: Scheduled) => JobSchedule {
+  const parse = rememberExpressions(most);
   return (job) => {
+    const { name, timezone } = job;
+    const expressions = expressionsIn(job.expr).map((expr) => parse({ name, expr, timezone }));
+    const [first] = expressions;
+    if (!first) throw new Refusal('bad_input', 'expr: expected at least one expression');
+    const isPlain = !job.startsAt && !job.endsAt && !job.spreadMs && !job.blackouts?.length;
+    if (expressions.length === 1 && isPlain) return first;
+    const times = within(expressions.length === 1 ? first : unite(expressions), job.startsAt ?? undefined, job.endsAt ?? undefined);
+    const blackouts = (job.blackouts ?? []).map((text) => isBlackedOutBy(text, timezone));
+    const offset = job.spreadMs ? stableHash(name) % job.spreadMs : 0;
+    return {
+      ...times,
+      hasBlackouts: blackouts.length > 0,
+      isBlackedOut: (dueAt) => blackouts.some((isIn: Blackout) => isIn(dueAt)),
+      readyAt: (dueAt) => (offset === 0 ? dueAt : spreadBy(offset, dueAt, times.next(dueAt))),
+    };
+  };
+}
+
+/** Many jobs share an expression, and asking one costs less than reading its text again. */
+function rememberExpressions(most: number): (job: { name: string; expr: string; timezone: string }) => JobSchedule {
+  const known = new Map<string, JobSchedule>();
+  return ({ name, expr, timezone }) => {
     // Where the job's name decides (`H`, `@every`), only the same job shares.
-    const seed = /H|@every/i.test(job.expr) ? job.name : '';
-    const key = `${job.timezone}\n${job.expr}\n${seed}`;
+    const seed = /H|@every/i.test(expr) ? name : '';
+    const key = `${timezone}\n${expr}\n${seed}`;
     const found = known.get(key);
     if (found) return found;
-    const schedule = parseExpression(job.expr, job.timezone, job.name);
+    const schedule = { ...parseExpression(expr, timezone, name), hasBlackouts: false, isBlackedOut: never, readyAt: atOnce };
     const oldest = known.size >= most ? known.keys().next().value : undefined;
     if (oldest !== undefined) known.delete(oldest);
     known.set(key, schedule);
     return schedule;
   };
+}
+
+function never(): boolean {
+  return false;
+}
+
+function atOnce(dueAt: Date): Date {
+  return dueAt;
+}
+
+type Times = Pick<Schedule, 'next' | 'previous' | 'count'>;
+
+/** Due whenever one of them is; what several name is one due time. */
+function unite(schedules: readonly Times[]): Times {
+  const next = (after: Date): Date | undefined => earliest(schedules.map((each) => each.next(after)));
+  return {
+    next,
+    previous: (before) => latest(schedules.map((each) => each.previous(before))),
+    // Gone through: what several of them name shall count once.
+    count: (after, upTo) => {
+      let count = 0;
+      for (let due = next(after); due && due <= upTo; due = next(due)) count++;
+      return count;
+    },
+  };
+}
+
+/** Only due times from `startsAt` to `endsAt`, both included. */
+function within(times: Times, startsAt: Date | undefined, endsAt: Date | undefined): Times {
+  if (!startsAt && !endsAt) return times;
+  const isWithin = (due: Date | undefined): due is Date =>
+    due !== undefined && (!startsAt || due >= startsAt) && (!endsAt || due <= endsAt);
+  const before = startsAt && new Date(startsAt.getTime() - 1);
+  const after = endsAt && new Date(endsAt.getTime() + 1);
+  const only = (due: Date | undefined): Date | undefined => (isWithin(due) ? due : undefined);
+  return {
+    next: (moment) => only(times.next(before && before > moment ? before : moment)),
+    previous: (moment) => only(times.previous(after && after < moment ? after : moment)),
+    count: (from, upTo) => {
+      const begin = before && before > from ? before : from;
+      const end = endsAt && endsAt < upTo ? endsAt : upTo;
+      return begin < end ? times.count(begin, end) : 0;
+    },
+  };
+}
+
+function spreadBy(offsetMs: number, dueAt: Date, next: Date | undefined): Date {
+  const longest = next ? next.getTime() - dueAt.getTime() - 1 : offsetMs;
+  return new Date(dueAt.getTime() + Math.min(offsetMs, longest));
+}
+
+function earliest(dates: readonly (Date | undefined)[]): Date | undefined {
+  return dates.reduce((found, each) => (each && (!found || each < found) ? each : found), undefined);
+}
+
+function latest(dates: readonly (Date | undefined)[]): Date | undefined {
+  return dates.reduce((found, each) => (each && (!found || each > found) ? each : found), undefined);
 }

@@ -7,7 +7,7 @@ import type { DueLook, DueRow, Fired, Move } from '../store/ticks.ts';
 import { Refusal } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
 import { expand } from './due.ts';
-import type { Schedule } from './expression.ts';
+import type { JobSchedule } from './schedules.ts';
 
 type Deps = {
   readonly clock: Clock;
@@ -18,7 +18,7 @@ type Deps = {
   };
   /** Works out a row that was written by hand; a bad one is switched off with its fault on it. */
   readonly workOut: (job: JobRow, now: Date) => Promise<void>;
-  readonly scheduleOf: (job: DueRow) => Schedule;
+  readonly scheduleOf: (job: DueRow) => JobSchedule;
   /** Switches off a job whose row can't be understood any more. */
   readonly disableFaulty: (job: DueRow, fault: string) => Promise<void>;
   /** Told when runs are waiting to be sent. */
@@ -62,7 +62,7 @@ export async function tick(deps: Deps, limit = mostAtOnce): Promise<number> {
 }
 
 async function moveOf(deps: Deps, job: DueRow, look: DueLook): Promise<Move | undefined> {
-  let schedule: Schedule;
+  let schedule: JobSchedule;
   try {
     schedule = deps.scheduleOf(job);
   } catch (fault) {
@@ -81,6 +81,8 @@ function dueJob(job: DueRow) {
     overlap: job.overlap,
     catchupWindowMs: job.catchupWindowMs ?? undefined,
     maxCatchup: job.maxCatchup,
+    isPaused: job.isPaused,
+    runsLeft: job.runsLeft ?? undefined,
   };
 }
 

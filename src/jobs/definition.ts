@@ -2,13 +2,12 @@
 
 import { z } from 'zod';
 import { zoneIn } from '../crontab/expression.ts';
-import { rememberSchedules } from '../crontab/schedules.ts';
-import { isTimezone, zoneExpected } from '../crontab/zone.ts';
-import { messageOf, Refusal } from '../errors.ts';
+import { messageOf } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
 import { faultsIn, faultsOf, hintFor, hostileFaults, isTable, show } from '../faults.ts';
 import type { Fault } from '../faults.ts';
 import { decimal, duration, flag, formatDuration, label, list, oneOf, prose, refuse, table, wholeNumber } from '../shapes.ts';
+import { blackouts, expressions, moment, scheduleFaults, zoneName } from './when.ts';
 
 /** When a failed attempt is made again: see `decide` and `backoffMs` in runs/lifecycle. */
 export type Retry = {
@@ -31,6 +30,7 @@ export type StatusClass = `${1 | 2 | 3 | 4 | 5}xx`;
 export type JobDefinition = {
   readonly name: string;
   readonly remark: string;
+  /** One expression a line. */
   readonly expr: string;
   readonly timezone: string;
   readonly enabled: boolean;
@@ -44,6 +44,13 @@ export type JobDefinition = {
   readonly misfire: 'skip' | 'once' | 'all';
   readonly catchupWindowMs?: number;
   readonly maxCatchup: number;
+  /** Its `except`: dates and expressions at which it is not run. */
+  readonly blackouts: readonly string[];
+  readonly startsAt?: Date;
+  readonly endsAt?: Date;
+  readonly maxRuns?: number;
+  readonly spreadMs?: number;
+  readonly pauseAfterFailures?: number;
 };
 
 export type Options = {
@@ -83,7 +90,7 @@ function shapeOf(digits: boolean) {
   return table({
     name: label(200),
     remark: prose(2000).default(''),
-    expr: expression(),
+    expr: expressions(),
     timezone: zoneName().optional(),
     enabled: flag().default(true),
     command: z.unknown().optional(),
@@ -103,6 +110,12 @@ function shapeOf(digits: boolean) {
     misfire: oneOf('skip', 'once', 'all').default('once'),
     catchup_window: duration('1s', '31d').optional(),
     max_catchup: wholeNumber(1, 1000, digits).default(100),
+    except: blackouts().default([]),
+    starts_at: moment().optional(),
+    ends_at: moment().optional(),
+    max_runs: wholeNumber(1, 1_000_000_000, digits).optional(),
+    spread: duration('1s', '1d').optional(),
+    pause_after_failures: wholeNumber(1, 1000, digits).optional(),
   });
 }
 
@@ -114,10 +127,8 @@ const noCommand: NoCommand = { faults: [] };
 
 // What needs more than one field: the zone, the schedule in that zone, and the defaults that come with the executor.
 function complete(written: Written, { executor, command }: Command, options: Options): Parsed {
-  const timezone = written.timezone ?? zoneIn(written.expr) ?? options.defaultTimezone;
-  const faults: Fault[] = [];
-  const wrong = whyNoExpression(written.expr, timezone, written.name);
-  if (wrong !== undefined) faults.push(wrong);
+  const timezone = written.timezone ?? written.expr.map(zoneIn).find((zone) => zone !== undefined) ?? options.defaultTimezone;
+  const faults = scheduleFaults(written, timezone);
   const { delay, max_delay: longest } = written.retry;
   if (delay !== undefined && longest !== undefined && longest < delay) {
     const message = `expected at least the delay, ${formatDuration(delay)}, got "${formatDuration(longest)}"`;
@@ -127,7 +138,7 @@ function complete(written: Written, { executor, command }: Command, options: Opt
   const definition: JobDefinition = {
     name: written.name,
     remark: written.remark,
-    expr: written.expr,
+    expr: written.expr.join('\n'),
     timezone,
     enabled: written.enabled,
     command,
@@ -139,6 +150,12 @@ function complete(written: Written, { executor, command }: Command, options: Opt
     misfire: written.misfire,
     ...(written.catchup_window === undefined ? {} : { catchupWindowMs: written.catchup_window }),
     maxCatchup: written.max_catchup,
+    blackouts: written.except,
+    ...(written.starts_at === undefined ? {} : { startsAt: written.starts_at }),
+    ...(written.ends_at === undefined ? {} : { endsAt: written.ends_at }),
+    ...(written.max_runs === undefined ? {} : { maxRuns: written.max_runs }),
+    ...(written.spread === undefined ? {} : { spreadMs: written.spread }),
+    ...(written.pause_after_failures === undefined ? {} : { pauseAfterFailures: written.pause_after_failures }),
   };
   return { ok: true, definition };
 }
@@ -175,34 +192,6 @@ function checkCommand(command: unknown, kinds: ReadonlyMap<string, Executor>): C
   } catch (thrown) {
     return { faults: faultsIn(messageOf(thrown), path) };
   }
-}
-
-// Which zone it is in does not change whether it can be read, so it is told together with all other faults.
-function expression() {
-  return z.string('expected an expression such as "0 */5 * * * *"').superRefine((expr, context) => {
-    const wrong = whyNoExpression(expr, zoneIn(expr) ?? 'UTC', '');
-    if (wrong !== undefined) context.addIssue({ code: 'custom', message: wrong.message, input: expr });
-  });
-}
-
-// What was read before needs no second reading; many jobs share an expression.
-const readSchedule = rememberSchedules(1000);
-
-function whyNoExpression(expr: string, timezone: string, name: string): Fault | undefined {
-  try {
-    readSchedule({ expr, timezone, name });
-    return undefined;
-  } catch (thrown) {
-    if (!(thrown instanceof Refusal)) throw thrown;
-    return faultsIn(thrown.message, [])[0];
-  }
-}
-
-/** The name of a time zone, as `timezone` of a job and of [crontab] have it. */
-export function zoneName() {
-  return z.string(`expected ${zoneExpected}`).superRefine((zone, context) => {
-    if (!isTimezone(zone)) refuse(context, zone, `expected ${zoneExpected}`);
-  });
 }
 
 function status(digits: boolean) {

@@ -1,7 +1,7 @@
 // Jobs are made and changed here, wherever they come from: a request, the file, or a row written by hand.
 
 import type { Clock } from '../clock.ts';
-import type { Schedule } from '../crontab/expression.ts';
+import type { JobSchedule, Scheduled } from '../crontab/schedules.ts';
 import { Refusal } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
 import { describeFaults, show } from '../faults.ts';
@@ -15,7 +15,7 @@ export type ManageDeps = {
   readonly log: Log;
   readonly kinds: ReadonlyMap<string, Executor>;
   readonly defaultTimezone: string;
-  readonly scheduleOf: (job: { readonly name: string; readonly expr: string; readonly timezone: string }) => Schedule;
+  readonly scheduleOf: (job: Scheduled) => JobSchedule;
   readonly newTraceId: () => string;
   readonly jobs: {
     readonly insert: (job: WrittenJob) => Promise<number | undefined>;
@@ -24,6 +24,8 @@ export type ManageDeps = {
     readonly ofFile: (configId: string) => Promise<readonly JobRow[]>;
     readonly remove: (name: string) => Promise<boolean>;
     readonly setEnabled: (id: number, enabled: boolean, nextDueAt: Date | undefined) => Promise<void>;
+    readonly pause: (name: string, note: string | null, now: Date) => Promise<boolean>;
+    readonly resume: (name: string) => Promise<boolean>;
     readonly disableFaulty: (id: number, revision: number, fault: string) => Promise<void>;
     readonly workOut: (id: number, revision: number, job: WorkedOut) => Promise<void>;
   };
@@ -50,6 +52,16 @@ export async function setEnabled(deps: ManageDeps, name: string, enabled: boolea
   const job = await deps.jobs.byName(name);
   if (!job) throw new Refusal('not_found', `job not found: ${show(name)}`);
   await deps.jobs.setEnabled(job.id, enabled, enabled ? firstDue(deps, job) : undefined);
+}
+
+/** From now on its due times are written down as skipped and not run; `note` says why, for those who find it so. */
+export async function pauseJob(deps: Pick<ManageDeps, 'clock' | 'jobs'>, name: string, note: string | undefined): Promise<void> {
+  if (!(await deps.jobs.pause(name, note ?? null, deps.clock.now()))) throw new Refusal('not_found', `job not found: ${show(name)}`);
+}
+
+/** A paused job goes on from now. */
+export async function resumeJob(deps: Pick<ManageDeps, 'jobs'>, name: string): Promise<void> {
+  if (!(await deps.jobs.resume(name))) throw new Refusal('not_found', `job not found: ${show(name)}`);
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import type { Policy } from '../runs/lifecycle.ts';
 import type { JobRow, WrittenJob } from '../store/jobs.ts';
+import { expressionsIn } from '../crontab/schedules.ts';
 import { formatDuration } from '../shapes.ts';
 import type { JobDefinition } from './definition.ts';
 
@@ -31,7 +32,19 @@ export function writtenOf(definition: JobDefinition): Omit<WrittenJob, 'source' 
     misfire: definition.misfire,
     catchupWindowMs: definition.catchupWindowMs ?? null,
     maxCatchup: definition.maxCatchup,
-    policy: { retry, timeoutMs, onLost, log } satisfies Policy,
+    blackouts: [...definition.blackouts],
+    startsAt: definition.startsAt ?? null,
+    endsAt: definition.endsAt ?? null,
+    maxRuns: definition.maxRuns ?? null,
+    spreadMs: definition.spreadMs ?? null,
+    pauseAfterFailures: definition.pauseAfterFailures ?? null,
+    policy: {
+      retry,
+      timeoutMs,
+      onLost,
+      log,
+      ...(definition.pauseAfterFailures === undefined ? {} : { pauseAfterFailures: definition.pauseAfterFailures }),
+    } satisfies Policy,
   };
 }
 
@@ -40,7 +53,7 @@ export function inputOfRow(job: JobRow): Record<string, unknown> {
   return {
     name: job.name,
     remark: job.remark,
-    expr: job.expr,
+    expr: oneOrMore(expressionsIn(job.expr)),
     ...(job.timezone === null ? {} : { timezone: job.timezone }),
     enabled: job.enabled,
     command: job.command,
@@ -52,5 +65,15 @@ export function inputOfRow(job: JobRow): Record<string, unknown> {
     misfire: job.misfire,
     ...(job.catchupWindowMs === null ? {} : { catchup_window: formatDuration(job.catchupWindowMs) }),
     max_catchup: job.maxCatchup,
+    ...(job.blackouts.length === 0 ? {} : { except: job.blackouts }),
+    ...(job.startsAt === null ? {} : { starts_at: job.startsAt.toISOString() }),
+    ...(job.endsAt === null ? {} : { ends_at: job.endsAt.toISOString() }),
+    ...(job.maxRuns === null ? {} : { max_runs: job.maxRuns }),
+    ...(job.spreadMs === null ? {} : { spread: formatDuration(job.spreadMs) }),
+    ...(job.pauseAfterFailures === null ? {} : { pause_after_failures: job.pauseAfterFailures }),
   };
+}
+
+function oneOrMore(expressions: readonly string[]): string | readonly string[] {
+  return expressions.length === 1 ? expressions.join() : expressions;
 }

@@ -20,6 +20,8 @@ export type Policy = {
   readonly timeoutMs: number;
   readonly onLost: 'fail' | 'retry';
   readonly log: boolean;
+  /** After so many failed runs in a row its job is paused. */
+  readonly pauseAfterFailures?: number;
 };
 
 /** What becomes of a run after an attempt. `reason` tells why a run ended as it did. */

@@ -8,6 +8,7 @@ import type { Work } from '../observe/tracing.ts';
 import type { AttemptNote, ClaimedRun, RunRecord } from '../store/runs.ts';
 import type { Events } from './events.ts';
 import { decide, type Verdict } from './lifecycle.ts';
+import { pauseIfFailing, type PausingDeps } from './pausing.ts';
 
 type Deps = {
   readonly clock: Clock;
@@ -18,6 +19,7 @@ type Deps = {
   readonly beginWork: (name: string, traceId: string, attributes: Record<string, string | number>) => Work;
   readonly record: (record: RunRecord) => Promise<boolean>;
   readonly events: Events;
+  readonly jobs: PausingDeps['jobs'];
 };
 
 /** Does one attempt of a run that this node holds. Never rejects: what goes wrong is logged and left to the lease. */
@@ -33,6 +35,7 @@ export async function perform(deps: Deps, run: ClaimedRun, signal: AbortSignal):
     const isOurs = await recordAtLast(deps, run, recordOf(run, result, verdict, note, finishedAt), signal);
     work.end(result.error);
     announce(deps.log, run, result, verdict, Math.round(deps.clock.monotonic() - begun), isOurs);
+    if (isOurs) await pauseIfFailing(deps, run, verdict);
     if (isOurs) deps.events.emit({ kind: verdict.state === 'retrying' ? 'retrying' : 'finished', runId: run.id });
   } catch (fault) {
     work.end(messageOf(fault));

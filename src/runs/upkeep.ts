@@ -5,6 +5,7 @@ import { every, type Clock, type Loop } from '../clock.ts';
 import type { Log } from '../observe/log.ts';
 import type { ClaimedRun, RunRecord } from '../store/runs.ts';
 import { decide } from './lifecycle.ts';
+import { pauseIfFailing, type PausingDeps } from './pausing.ts';
 import { recordOf } from './perform.ts';
 
 type Deps = {
@@ -17,6 +18,7 @@ type Deps = {
     readonly cancelWaiting: (now: Date) => Promise<number>;
     readonly forget: (before: Date, limit: number) => Promise<number>;
   };
+  readonly jobs: PausingDeps['jobs'];
   readonly nodes: {
     readonly unsettled: () => Promise<readonly number[]>;
     readonly markSettled: (incarnation: number) => Promise<void>;
@@ -52,14 +54,17 @@ export async function upkeep(deps: Deps): Promise<number> {
  * Settles the runs of an incarnation that has ended: nobody knows what became of their attempts, so `on_lost` decides.
  * Answers how many runs it had.
  */
-export async function settle(deps: Pick<Deps, 'clock' | 'log' | 'runs' | 'nodes'>, incarnation: number): Promise<number> {
+export async function settle(deps: Pick<Deps, 'clock' | 'log' | 'runs' | 'jobs' | 'nodes'>, incarnation: number): Promise<number> {
   const held = await deps.runs.heldBy(incarnation);
   await Promise.all(held.map((run) => settleOne(deps, run)));
   await deps.nodes.markSettled(incarnation);
   return held.length;
 }
 
-async function settleOne(deps: Pick<Deps, 'clock' | 'log' | 'runs'>, run: ClaimedRun & { node: string; begunAt: Date }): Promise<void> {
+async function settleOne(
+  deps: Pick<Deps, 'clock' | 'log' | 'runs' | 'jobs'>,
+  run: ClaimedRun & { node: string; begunAt: Date },
+): Promise<void> {
   const now = deps.clock.now();
   const error = `lost: ${run.node} went away while it ran`;
   const result = { outcome: 'lost', known: false, error, result: { err: error } } as const;
@@ -74,5 +79,6 @@ async function settleOne(deps: Pick<Deps, 'clock' | 'log' | 'runs'>, run: Claime
   };
   if (await deps.runs.record(recordOf(run, result, verdict, note, now))) {
     deps.log.warn({ trace_id: run.traceId, job: run.jobName, run: run.id, attempt: run.attempt, state: verdict.state, error }, 'lost_job');
+    await pauseIfFailing(deps, run, verdict);
   }
 }

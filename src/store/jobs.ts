@@ -26,6 +26,12 @@ export type WrittenJob = Pick<
   | 'misfire'
   | 'catchupWindowMs'
   | 'maxCatchup'
+  | 'blackouts'
+  | 'startsAt'
+  | 'endsAt'
+  | 'maxRuns'
+  | 'spreadMs'
+  | 'pauseAfterFailures'
   | 'source'
   | 'configId'
   | 'traceId'
@@ -45,13 +51,16 @@ export function jobStore(database: Database) {
     async (written) => {
       const rows = await sql<{ id: number; name: string }[]>`
         insert into belfry.jobs (name, remark, expr, timezone, enabled, command, retry, timeout_ms, log, on_lost, overlap, misfire,
-                                 catchup_window_ms, max_catchup, source, config_id, trace_id, policy, next_due_at)
+                                 catchup_window_ms, max_catchup, blackouts, starts_at, ends_at, max_runs, spread_ms, pause_after_failures,
+                                 source, config_id, trace_id, policy, next_due_at)
         select "name", "remark", "expr", "timezone", "enabled", "command", "retry", "timeoutMs", "log", "onLost", "overlap", "misfire",
-               "catchupWindowMs", "maxCatchup", "source", "configId", "traceId", "policy", "nextDueAt"
+               "catchupWindowMs", "maxCatchup", "blackouts", "startsAt", "endsAt", "maxRuns", "spreadMs", "pauseAfterFailures",
+               "source", "configId", "traceId", "policy", "nextDueAt"
           from json_to_recordset(${JSON.stringify(written)}::text::json)
             as w("name" text, "remark" text, "expr" text, "timezone" text, "enabled" boolean, "command" jsonb, "retry" jsonb,
                  "timeoutMs" bigint, "log" boolean, "onLost" text, "overlap" text, "misfire" text, "catchupWindowMs" bigint,
-                 "maxCatchup" integer, "source" text, "configId" text, "traceId" text, "policy" json, "nextDueAt" timestamptz)
+                 "maxCatchup" integer, "blackouts" text[], "startsAt" timestamptz, "endsAt" timestamptz, "maxRuns" integer,
+                 "spreadMs" bigint, "pauseAfterFailures" integer, "source" text, "configId" text, "traceId" text, "policy" json, "nextDueAt" timestamptz)
             on conflict (name) where deleted_at is null do nothing
         returning id, name`;
       const idOf = new Map(rows.map((row) => [row.name, row.id]));
@@ -118,6 +127,39 @@ export function jobStore(database: Database) {
            set enabled = ${enabled}, next_due_at = ${nextDueAt ?? null}::timestamptz, ended_at = null, fault = null,
                revision = revision + 1, updated_at = now()
          where id = ${id} and deleted_at is null and enabled <> ${enabled}`;
+    },
+
+    /** Its due times are written down and not run from now on; answers whether there is such a job. A paused one stays as it is. */
+    pause: async (name: string, note: string | null, now: Date): Promise<boolean> => {
+      const rows = await sql`
+        update belfry.jobs
+           set paused_at = coalesce(paused_at, ${now}), pause_note = case when paused_at is null then ${note} else pause_note end
+         where name = ${name} and deleted_at is null returning id`;
+      return rows.length > 0;
+    },
+
+    /** It goes on from now. */
+    resume: async (name: string): Promise<boolean> => {
+      const rows = await sql`
+        update belfry.jobs set paused_at = null, pause_note = null where name = ${name} and deleted_at is null returning id`;
+      return rows.length > 0;
+    },
+
+    /** Pauses a job whose last `failures` runs have all failed; what was skipped is none of them. Served by runs_of_job and results_pk. */
+    pauseIfFailing: async (id: number, failures: number, now: Date): Promise<boolean> => {
+      const rows = await sql`
+        update belfry.jobs j
+           set paused_at = ${now}, pause_note = ${`${failures} failed ${failures === 1 ? 'run' : 'runs in a row'}`}
+         where j.id = ${id} and j.paused_at is null and j.deleted_at is null
+           and (select count(*) filter (where state = 'failed')
+                  from (select (select e.state from belfry.results e where e.run_id = r.id) as state
+                          from belfry.runs r
+                         where r.job_name = j.name and r.job_id = j.id
+                           and (select e.state from belfry.results e where e.run_id = r.id) in ('succeeded', 'failed', 'cancelled')
+                         order by r.id desc
+                         limit ${failures}) as last) = ${failures}
+        returning j.id`;
+      return rows.length > 0;
     },
 
     /** Switches a job off that cannot be: its fault stays on it. Guarded by the revision that was looked at. */

@@ -74,6 +74,14 @@ export const jobs = belfry.table('jobs', {
   createdAt: moment('created_at').notNull().defaultNow(),
   updatedAt: moment('updated_at').notNull().defaultNow(),
   deletedAt: moment('deleted_at'),
+  blackouts: text('blackouts').array().notNull().default([]),
+  startsAt: moment('starts_at'),
+  endsAt: moment('ends_at'),
+  maxRuns: integer('max_runs'),
+  spreadMs: id('spread_ms'),
+  pauseAfterFailures: integer('pause_after_failures'),
+  pausedAt: moment('paused_at'),
+  pauseNote: text('pause_note'),
 });
 
 /** One row a job that is due again. */
@@ -81,6 +89,7 @@ export const cursors = belfry.table('cursors', {
   jobId: id('job_id').notNull(),
   revision: integer('revision').notNull(),
   nextDueAt: moment('next_due_at').notNull(),
+  fired: integer('fired').notNull().default(0),
 });
 
 /** One row a due time or a trigger; never changed. */

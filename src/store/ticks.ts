@@ -7,8 +7,25 @@ import { jobs } from './schema.ts';
 type JobRow = typeof jobs.$inferSelect;
 
 /** What a tick needs of a job that is due. */
-export type DueRow = Pick<JobRow, 'id' | 'name' | 'expr' | 'revision' | 'misfire' | 'overlap' | 'catchupWindowMs' | 'maxCatchup'> & {
+export type DueRow = Pick<
+  JobRow,
+  | 'id'
+  | 'name'
+  | 'expr'
+  | 'blackouts'
+  | 'startsAt'
+  | 'endsAt'
+  | 'spreadMs'
+  | 'revision'
+  | 'misfire'
+  | 'overlap'
+  | 'catchupWindowMs'
+  | 'maxCatchup'
+> & {
   readonly timezone: string;
+  readonly isPaused: boolean;
+  /** How many runs it may still have; none: any number. */
+  readonly runsLeft: number | null;
   readonly nextDueAt: Date;
 };
 
@@ -39,8 +56,10 @@ export type Fire = {
   readonly dueAt: Date;
   readonly lastDueAt?: Date | undefined;
   readonly dueCount: number;
-  readonly reason?: 'missed' | undefined;
+  readonly reason?: 'missed' | 'blackout' | 'paused' | undefined;
   readonly catchup: boolean;
+  /** When it may start, where that is later than its due time. */
+  readonly readyAt?: Date | undefined;
   /** Instead of the job's own policy: runs caught up one after another wait for each other. */
   readonly overlap?: 'wait_all' | undefined;
 };
@@ -63,22 +82,16 @@ export function tickStatements({ sql, orm }: Database) {
   async function look(limit: number): Promise<DueLook> {
     const due = await sql<(DueRow & { isWorkedOut: boolean })[]>`
       with due as materialized (
-          select job_id, revision, next_due_at from belfry.cursors where next_due_at <= now() order by next_due_at limit ${limit}
+          select job_id, revision, next_due_at, fired from belfry.cursors where next_due_at <= now() order by next_due_at limit ${limit}
       )
-      (select id, name, expr, timezone, revision, misfire, overlap, catchup_window_ms as "catchupWindowMs",
-              max_catchup as "maxCatchup", next_due_at as "nextDueAt", false as "isWorkedOut"
-         from belfry.jobs
-        where enabled and deleted_at is null and ended_at is null and next_due_at is null
-        limit ${limit})
-      union all
-      (select j.id, j.name, j.expr, j.timezone, j.revision, j.misfire, j.overlap, j.catchup_window_ms, j.max_catchup, due.next_due_at,
-              j.timezone is not null and j.policy is not null and j.trace_id is not null
-         from due join belfry.jobs j on j.id = due.job_id and j.revision = due.revision
-        where j.id = any (array(select job_id from due)) and j.enabled and j.deleted_at is null)`;
-    const byHand = due.filter((job) => !job.isWorkedOut).map((job) => job.id);
-    const unknown = byHand.length === 0 ? [] : await orm.select().from(jobs).where(inArray(jobs.id, byHand));
+      select j.id, j.name, j.expr, j.timezone, j.blackouts, j.starts_at as "startsAt", j.ends_at as "endsAt", j.spread_ms as "spreadMs",
+             j.revision, j.misfire, j.overlap, j.catchup_window_ms as "catchupWindowMs", j.max_catchup as "maxCatchup",
+             j.paused_at is not null as "isPaused", j.max_runs - due.fired as "runsLeft", due.next_due_at as "nextDueAt",
+             j.timezone is not null and j.policy is not null and j.trace_id is not null as "isWorkedOut"
+        from due join belfry.jobs j on j.id = due.job_id and j.revision = due.revision
+       where j.id = any (array(select job_id from due)) and j.enabled and j.deleted_at is null`;
     // Read after the look: whatever was due before it has been seen, and `now` is not before any of them.
-    const [tick] = await sql<{ now: Date; gapFrom: Date | null; gapTo: Date | null; nextAt: Date | null }[]>`
+    const [tick] = await sql<{ now: Date; gapFrom: Date | null; gapTo: Date | null; nextAt: Date | null; newIds: number[] }[]>`
       with before as (select last_tick_at < now() - interval '5 seconds' as was_silent, last_tick_at from belfry.installation)
       update belfry.installation i
          set last_tick_at = greatest(now(), i.last_tick_at),
@@ -89,8 +102,12 @@ export function tickStatements({ sql, orm }: Database) {
              gap_to   = case when before.was_silent then now() - interval '5 seconds' else i.gap_to   end
         from before
       returning now() as now, i.gap_from as "gapFrom", i.gap_to as "gapTo",
-                (select min(next_due_at) from belfry.cursors where next_due_at > now()) as "nextAt"`;
+                (select min(next_due_at) from belfry.cursors where next_due_at > now()) as "nextAt",
+                array(select id from belfry.jobs
+                       where enabled and deleted_at is null and ended_at is null and next_due_at is null limit ${limit}) as "newIds"`;
     if (!tick) throw new Error('the table belfry.installation has lost its row');
+    const byHand = [...tick.newIds, ...due.filter((job) => !job.isWorkedOut).map((job) => job.id)];
+    const unknown = byHand.length === 0 ? [] : await orm.select().from(jobs).where(inArray(jobs.id, byHand));
     return {
       now: tick.now,
       gap: tick.gapFrom && tick.gapTo ? { from: tick.gapFrom, to: tick.gapTo } : undefined,
@@ -111,22 +128,24 @@ export function tickStatements({ sql, orm }: Database) {
     const fires = moves.flatMap((move) => move.fires.map((each) => ({ jobId: move.jobId, ...each })));
     return await sql<Fired[]>`
       with move as (
-          select "jobId", "revision", to_timestamp("seen" / 1000) as "seen", to_timestamp("next" / 1000) as "next"
+          select "jobId", "revision", to_timestamp("seen" / 1000) as "seen", to_timestamp("next" / 1000) as "next", "fired"
             from unnest(${ids}::bigint[], ${moves.map((move) => move.revision)}::integer[],
-                        ${moves.map((move) => move.seen.getTime())}::float8[], ${moves.map((move) => move.next?.getTime() ?? null)}::float8[])
-              as m("jobId", "revision", "seen", "next")
+                        ${moves.map((move) => move.seen.getTime())}::float8[], ${moves.map((move) => move.next?.getTime() ?? null)}::float8[],
+                        ${moves.map((move) => move.fires.filter((each) => each.reason === undefined).length)}::integer[])
+              as m("jobId", "revision", "seen", "next", "fired")
       ), due as (
           select "jobId", to_timestamp("dueAt" / 1000) as "dueAt", to_timestamp("lastDueAt" / 1000) as "lastDueAt", "dueCount", "reason",
-                 "catchup", "overlap"
+                 "catchup", "overlap", to_timestamp("readyAt" / 1000) as "readyAt"
             from unnest(${fires.map((each) => each.jobId)}::bigint[], ${fires.map((each) => each.dueAt.getTime())}::float8[],
                         ${fires.map((each) => each.lastDueAt?.getTime() ?? null)}::float8[],
                         ${fires.map((each) => each.dueCount)}::integer[], ${fires.map((each) => each.reason ?? null)}::text[],
-                        ${fires.map((each) => each.catchup)}::boolean[], ${fires.map((each) => each.overlap ?? null)}::text[])
-              as d("jobId", "dueAt", "lastDueAt", "dueCount", "reason", "catchup", "overlap")
+                        ${fires.map((each) => each.catchup)}::boolean[], ${fires.map((each) => each.overlap ?? null)}::text[],
+                        ${fires.map((each) => each.readyAt?.getTime() ?? null)}::float8[])
+              as d("jobId", "dueAt", "lastDueAt", "dueCount", "reason", "catchup", "overlap", "readyAt")
       ), busy as (
           select job_id, count(*) as others from belfry.unfinished where job_id = any (${ids}::bigint[]) group by job_id
       ), moved as (
-          update belfry.cursors c set next_due_at = move."next"
+          update belfry.cursors c set next_due_at = move."next", fired = c.fired + move."fired"
             from move
            where c.job_id = any (${ids}::bigint[]) and c.job_id = move."jobId" and c.revision = move."revision"
              and date_trunc('milliseconds', c.next_due_at) = move."seen" and move."next" is not null
@@ -151,7 +170,7 @@ export function tickStatements({ sql, orm }: Database) {
            where u.job_id = any (${ids}::bigint[]) and u.job_id = due_jobs.id and due_jobs.overlap = 'replace'
       ), planned as materialized (
           select due_jobs.id as job_id, due_jobs.name, due_jobs.command, due_jobs.policy, due_jobs.trace_id, due."dueAt", due."lastDueAt", due."dueCount",
-                 due."catchup", coalesce(due."overlap", due_jobs.overlap) as overlap,
+                 due."catchup", due."readyAt", coalesce(due."overlap", due_jobs.overlap) as overlap,
                  case when due."reason" is not null then due."reason"
                       when busy.others >= case coalesce(due."overlap", due_jobs.overlap)
                                               when 'skip' then 1 when 'wait' then 2 when 'wait_all' then 1000 end
@@ -169,13 +188,14 @@ export function tickStatements({ sql, orm }: Database) {
           on conflict (job_id, due_at, target) where cause = 'schedule' do nothing
           returning id, job_id, job_name, due_at, overlap, catchup, trace_id
       ), told as materialized (
-          select made.*, refused.reason
+          -- Few are refused or put off, so that this join is against next to nothing.
+          select made.*, other.reason, coalesce(other."readyAt", made.due_at) as ready_at
             from made
-            left join (select job_id, "dueAt", reason from planned where reason is not null) as refused
-              on refused.job_id = made.job_id and refused."dueAt" = made.due_at
+            left join (select job_id, "dueAt", reason, "readyAt" from planned where reason is not null or "readyAt" is not null) as other
+              on other.job_id = made.job_id and other."dueAt" = made.due_at
       ), begun as (
           insert into belfry.unfinished (run_id, job_id, overlap, ready_at, catchup)
-          select id, job_id, overlap, due_at, catchup from told where reason is null
+          select id, job_id, overlap, ready_at, catchup from told where reason is null
       ), skipped as (
           insert into belfry.results (run_id, state, reason, finished_at)
           select id, 'skipped', reason, ${now} from told where reason is not null

@@ -64,6 +64,8 @@ describe('one job', () => {
         source: 'api',
         next_due_at: row.nextDueAt?.toISOString(),
         ended_at: null,
+        paused_at: null,
+        pause_note: null,
         fault: null,
         revision: 1,
         created_at: row.createdAt.toISOString(),
@@ -127,6 +129,28 @@ describe('a job that is switched', () => {
     const before = await jobNow(doors, 'still');
     assert.equal((await v1('POST', '/jobs/still/enable')).status, 200);
     assert.deepEqual(await jobNow(doors, 'still'), before);
+  });
+});
+
+describe('a job that is paused', () => {
+  test('says since when and why, and is due as before', async () => {
+    await made('paused');
+    const { json } = await v1('POST', '/jobs/paused/pause', { note: 'the disk is full' });
+    const { paused_at, pause_note, next_due_at } = json;
+    assert.deepEqual([paused_at, pause_note], [doors.clock.now().toISOString(), 'the disk is full']);
+    assert.equal(next_due_at, (await jobNow(doors, 'paused')).nextDueAt?.toISOString());
+    const again = await v1('POST', '/jobs/paused/pause', { note: 'another' });
+    assert.equal(again.json['pause_note'], 'the disk is full');
+  });
+
+  test('goes on when it is resumed', async () => {
+    const { status, json } = await v1('POST', '/jobs/paused/resume');
+    assert.deepEqual([status, json['paused_at'], json['pause_note']], [200, null, null]);
+  });
+
+  test('is not found under a name that no job has', async () => {
+    assert.equal((await v1('POST', '/jobs/nobody/pause')).status, 404);
+    assert.equal((await v1('POST', '/jobs/nobody/resume')).status, 404);
   });
 });
 

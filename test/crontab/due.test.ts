@@ -1,11 +1,21 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { expand, type DueJob } from '../../src/crontab/due.ts';
-import { parseExpression } from '../../src/crontab/expression.ts';
+import { rememberSchedules, type Scheduled } from '../../src/crontab/schedules.ts';
 
-const everyMinute = parseExpression('* * * * *', 'UTC', 'a job');
+const remembered = rememberSchedules();
+const scheduleOf = (expr: string, more: Partial<Scheduled> = {}) => remembered({ name: 'a job', expr, timezone: 'UTC', ...more });
+const everyMinute = scheduleOf('* * * * *');
 const at = (time: string): Date => new Date(`2030-01-01T${time}Z`);
-const job: DueJob = { nextDueAt: at('10:00:00'), misfire: 'once', overlap: 'skip', catchupWindowMs: undefined, maxCatchup: 100 };
+const job: DueJob = {
+  nextDueAt: at('10:00:00'),
+  misfire: 'once',
+  overlap: 'skip',
+  catchupWindowMs: undefined,
+  maxCatchup: 100,
+  isPaused: false,
+  runsLeft: undefined,
+};
 
 describe('with somebody looking all the time', () => {
   test('a due time fires once and the cursor goes to the next', () => {
@@ -68,21 +78,77 @@ describe('after an hour in which nobody looked', () => {
     );
   });
 
-  test('a cursor far behind is moved on in steps, and the latest missed one still is the only one caught up', () => {
-    const everySecond = parseExpression('* * * * * *', 'UTC', 'a job');
+  test('two days of a one-second job are one row, without going through them', () => {
+    const everySecond = scheduleOf('* * * * * *');
+    const since = new Date(at('10:00:00').getTime() - 2 * 86_400_000);
+    const begun = performance.now();
+    const { fires } = expand({ ...job, nextDueAt: since }, everySecond, at('10:00:00'), {
+      from: new Date(since.getTime() - 1),
+      to: at('10:00:00'),
+    });
+    assert.ok(performance.now() - begun < 1000);
+    assert.deepEqual(fires, [
+      { dueAt: since, lastDueAt: at('09:59:59'), dueCount: 172_800, reason: 'missed', catchup: false },
+      { dueAt: at('10:00:00'), dueCount: 1, catchup: true },
+    ]);
+  });
+
+  test('what was blacked out was not missed, and the latest that was not is caught up', () => {
+    const schedule = scheduleOf('*/10 * * * *', { blackouts: ['30-59 10 * * *'] });
+    const { fires } = expand(job, schedule, at('11:00:00'), gap);
+    assert.deepEqual(fires, [
+      { dueAt: at('10:00:00'), lastDueAt: at('10:10:00'), dueCount: 2, reason: 'missed', catchup: false },
+      { dueAt: at('10:20:00'), dueCount: 1, catchup: true },
+      { dueAt: at('10:30:00'), lastDueAt: at('10:50:00'), dueCount: 3, reason: 'blackout', catchup: false },
+      live,
+    ]);
+  });
+
+  test('far behind with blackouts the cursor goes on in steps, and the latest missed one still is the only one caught up', () => {
+    const schedule = scheduleOf('* * * * * *', { blackouts: ['0 0 1 1 *'] });
     let cursor: Date | undefined = job.nextDueAt;
-    let rows = 0;
     const caughtUp: Date[] = [];
     let missed = 0;
     while (cursor && cursor <= now) {
-      const step = expand({ ...job, nextDueAt: cursor }, everySecond, now, gap);
+      const step = expand({ ...job, nextDueAt: cursor }, schedule, now, gap);
       caughtUp.push(...step.fires.filter((fire) => fire.catchup).map((fire) => fire.dueAt));
       missed += step.fires.filter((fire) => fire.reason === 'missed').reduce((sum, fire) => sum + fire.dueCount, 0);
-      rows += step.fires.length;
       cursor = step.next;
     }
     assert.deepEqual(caughtUp, [at('10:59:55')]);
     assert.equal(missed, 3595);
-    assert.ok(rows < 20);
+  });
+});
+
+describe('what else a job says about when', () => {
+  test('a blacked-out due time is written down and not run', () => {
+    const { fires } = expand(job, scheduleOf('* * * * *', { blackouts: ['2030-01-01'] }), at('10:00:00'), undefined);
+    assert.deepEqual(fires, [{ dueAt: at('10:00:00'), dueCount: 1, reason: 'blackout', catchup: false }]);
+  });
+
+  test('due times of a paused job are one row, whether somebody looked or not', () => {
+    const { fires, next } = expand({ ...job, isPaused: true }, everyMinute, at('10:05:30'), { from: at('09:00:00'), to: at('10:03:00') });
+    assert.deepEqual(fires, [{ dueAt: at('10:00:00'), lastDueAt: at('10:05:00'), dueCount: 6, reason: 'paused', catchup: false }]);
+    assert.deepEqual(next, at('10:06:00'));
+  });
+
+  test('with its last run a job is at its end', () => {
+    const { fires, next } = expand({ ...job, runsLeft: 2 }, everyMinute, at('10:05:00'), undefined);
+    assert.deepEqual(
+      fires.map(({ dueAt }) => dueAt),
+      [at('10:00:00'), at('10:01:00')],
+    );
+    assert.equal(next, undefined);
+  });
+
+  test('spread moves its start by as much each time, and not past the next due time', () => {
+    const starts = (spreadMs: number): number[] =>
+      expand(job, scheduleOf('* * * * *', { spreadMs }), at('10:02:00'), undefined).fires.map(
+        ({ dueAt, readyAt }) => (readyAt ?? dueAt).getTime() - dueAt.getTime(),
+      );
+    const [first = 0, ...others] = starts(30_000);
+    assert.ok(first > 0 && first < 30_000);
+    assert.deepEqual(others, [first, first]);
+    assert.ok(starts(86_400_000).every((ms) => ms < 60_000));
   });
 });

@@ -3,8 +3,7 @@
 import assert from 'node:assert/strict';
 import test, { beforeEach, describe } from 'node:test';
 import { makeBell } from '../../src/clock.ts';
-import type { Schedule } from '../../src/crontab/expression.ts';
-import { rememberSchedules } from '../../src/crontab/schedules.ts';
+import { rememberSchedules, type JobSchedule, type Scheduled } from '../../src/crontab/schedules.ts';
 import { startTicker, tick } from '../../src/crontab/ticker.ts';
 import { workOut } from '../../src/jobs/manage.ts';
 import type { JobRow } from '../../src/store/jobs.ts';
@@ -31,18 +30,25 @@ beforeEach(async () => {
 });
 
 /** A schedule that names these times, and a day from now. */
-function listed(...times: readonly Date[]): Schedule {
+function listed(...times: readonly Date[]): JobSchedule {
   const all = [...times, at(86_400)];
-  return { kind: 'cron', isFixedTime: false, next: (after) => all.find((time) => time > after), previous: () => undefined, count: () => 0 };
+  return {
+    next: (after) => all.find((time) => time > after),
+    previous: (before) => all.findLast((time) => time < before),
+    count: (after, upTo) => all.filter((time) => time > after && time <= upTo).length,
+    hasBlackouts: false,
+    isBlackedOut: () => false,
+    readyAt: (dueAt) => dueAt,
+  };
 }
 
 /** One node with the crontab duty. Its jobs have the schedules that are given by name; the others, those they say. */
-function nodeOf({ jobs }: Stores, schedules: Record<string, Schedule> = {}) {
+function nodeOf({ jobs }: Stores, schedules: Record<string, JobSchedule> = {}) {
   const clock = standingClock();
   const { log, messages, lines } = keptLog();
   const dispatch = makeBell(clock);
   const remembered = rememberSchedules();
-  const scheduleOf = (job: { name: string; expr: string; timezone: string }): Schedule => schedules[job.name] ?? remembered(job);
+  const scheduleOf = (job: Scheduled): JobSchedule => schedules[job.name] ?? remembered(job);
   const managing = { clock, log, kinds, defaultTimezone: 'UTC', scheduleOf, newTraceId: () => 'a new trace', jobs };
   const deps = {
     clock,
@@ -116,7 +122,7 @@ describe('a tick', () => {
       const nothing = { now: due, gap: undefined, due: [], unknown: [], nextAt: next };
       assert.equal(await tick({ ...node.deps, jobs: { ...stores.jobs, look: () => Promise.resolve(nothing) } }), answer);
       if (ms === 0) return;
-      const seen = { ...nothing, due: [{ ...job, timezone: 'UTC', nextDueAt: due }], nextAt: undefined };
+      const seen = { ...nothing, due: [{ ...job, timezone: 'UTC', nextDueAt: due, isPaused: false, runsLeft: null }], nextAt: undefined };
       assert.equal(await tick({ ...node.deps, jobs: { ...stores.jobs, look: () => Promise.resolve(seen) } }), answer);
     });
   }
@@ -205,7 +211,7 @@ describe('a row that was written by hand', () => {
 test('a fault of ours in a tick switches no job off', async () => {
   const node = nodeOf(stores);
   const job = await placeJob(stores, { nextDueAt: at(-1) });
-  const scheduleOf = (): Schedule => assert.fail('a fault');
+  const scheduleOf = (): JobSchedule => assert.fail('a fault');
   await assert.rejects(tick({ ...node.deps, scheduleOf }), /a fault/);
   assert.deepEqual(await jobNow(stores, job.name), job);
 });

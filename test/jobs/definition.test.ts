@@ -57,6 +57,7 @@ describe('a definition', () => {
       overlap: 'skip',
       misfire: 'once',
       maxCatchup: 100,
+      blackouts: [],
     });
     assert.equal(
       faults({}),
@@ -185,7 +186,7 @@ describe('a definition', () => {
     ['a name that is a number', { name: 5 }, /^name: expected a text of 1 to 200 characters, got 5$/],
     ['a remark of 2001 characters', { remark: 'x'.repeat(2001) }, /^remark: expected a text of at most 2000 characters/],
     ['a remark with a bell', { remark: '\u0007' }, /^remark: expected no control or invisible characters, got "\\u\{7\}"$/],
-    ['an expression that is no text', { expr: ['*'] }, /^expr: expected an expression such as .* got a list$/],
+    ['an expression that is no text', { expr: { at: 9 } }, /^expr: expected an expression such as .* got a table$/],
     ['an expression that never fires', { expr: '0 0 30 2 *' }, /^expr: "0 0 30 2 \*" never fires/],
     ['an empty time zone', { timezone: '' }, /^timezone: expected an IANA time zone .* got ""$/],
     ['a path as time zone', { timezone: '../../etc/passwd' }, /^timezone: expected an IANA time zone/],

@@ -59,6 +59,7 @@ function nodeOf(execute: (request: AttemptRequest) => Promise<AttemptResult>) {
     me: () => ({ name: 'node a', marker: 'the marker' }),
     killGraceMs: 10_000,
     beginWork,
+    jobs: stores.jobs,
     record: stores.runs.record,
     events,
   };

@@ -26,15 +26,22 @@ describe('a job that is written down', () => {
       remark: 'every "minute" – ☃',
       retry: { max_attempts: 2 },
       catchupWindowMs: 60_000,
+      blackouts: ['2030-12-24/2031-01-01', '* * * * 7'],
+      startsAt: seconds(0),
+      endsAt: seconds(1),
+      maxRuns: 5,
+      spreadMs: 30_000,
+      pauseAfterFailures: 3,
       source: 'file',
       configId: '/a.toml',
     });
     const id = await jobs.insert(job);
-    const { id: found, revision, endedAt, fault, deletedAt, createdAt: _, updatedAt: __, ...row } = await jobNow(stores, job.name);
+    const { id: found, revision, endedAt, fault, deletedAt, pausedAt, pauseNote, ...rest } = await jobNow(stores, job.name);
+    const { createdAt: _, updatedAt: __, ...row } = rest;
     assert.deepEqual(row, job);
     assert.deepEqual(
-      { found, revision, endedAt, fault, deletedAt },
-      { found: id, revision: 1, endedAt: null, fault: null, deletedAt: null },
+      { found, revision, endedAt, fault, deletedAt, pausedAt, pauseNote },
+      { found: id, revision: 1, endedAt: null, fault: null, deletedAt: null, pausedAt: null, pauseNote: null },
     );
   });
 
@@ -225,8 +232,12 @@ describe('a look', () => {
     const byHand = await placeJob(stores, { nextDueAt: null, policy: null });
     const { due, unknown } = await jobs.look(10);
     const { id, name, expr, timezone, revision, misfire, overlap, catchupWindowMs, maxCatchup, nextDueAt } = job;
+    const { blackouts, startsAt, endsAt, spreadMs } = job;
     assert.deepEqual(due, [
-      { id, name, expr, timezone, revision, misfire, overlap, catchupWindowMs, maxCatchup, nextDueAt, isWorkedOut: true },
+      {
+        ...{ id, name, expr, timezone, revision, misfire, overlap, catchupWindowMs, maxCatchup, nextDueAt },
+        ...{ blackouts, startsAt, endsAt, spreadMs, isPaused: false, runsLeft: null, isWorkedOut: true },
+      },
     ]);
     assert.deepEqual(unknown, [byHand]);
   });

@@ -11,7 +11,7 @@ import { rememberSchedules } from '../../src/crontab/schedules.ts';
 import { httpExecutor } from '../../src/executors/http.ts';
 import { loadExecutors } from '../../src/executors/registry.ts';
 import { shellExecutor } from '../../src/executors/shell.ts';
-import { createJob, deleteJob, setEnabled } from '../../src/jobs/manage.ts';
+import { createJob, deleteJob, pauseJob, resumeJob, setEnabled } from '../../src/jobs/manage.ts';
 import { newTraceId } from '../../src/observe/tracing.ts';
 import { trigger } from '../../src/runs/control.ts';
 import { makeApp } from '../../src/server.ts';
@@ -83,6 +83,8 @@ export async function openDoors(scope: Scope, changed: Partial<Config['http']> =
       jobs,
       deleteJob: (name) => deleteJob(managing, name),
       setEnabled: (name, enabled) => setEnabled(managing, name, enabled),
+      pause: (name, note) => pauseJob(managing, name, note),
+      resume: (name) => resumeJob(managing, name),
       trigger: (name, options) => trigger({ clock, log, jobs, runs, dispatch }, name, options),
     }),
   });
