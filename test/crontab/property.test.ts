@@ -111,7 +111,11 @@ describe('the due times of a window', () => {
             const [earlier, later] = [due.filter((time) => time < moment), due.filter((time) => time > moment)];
             assert.equal(schedule.count(new Date(from - 1), new Date(moment - 1)), earlier.length, what);
             same([schedule.next(new Date(moment))].map(Number).slice(0, later.length), later.slice(0, 1), `${what}, after ${moment}`);
-            same([schedule.previous(new Date(moment))].map(Number).slice(0, earlier.length), earlier.slice(-1), `${what}, before ${moment}`);
+            same(
+              [schedule.previous(new Date(moment))].map(Number).slice(0, earlier.length),
+              earlier.slice(-1),
+              `${what}, before ${moment}`,
+            );
           }
           compared += due.length;
         }),
@@ -143,7 +147,8 @@ function forwards(schedule: Schedule, from: number, to: number): number[] {
 
 function backwards(schedule: Schedule, from: number, to: number): number[] {
   const due: number[] = [];
-  for (let at = schedule.previous(new Date(to)); at !== undefined && at.getTime() >= from; at = schedule.previous(at)) due.push(at.getTime());
+  for (let at = schedule.previous(new Date(to)); at !== undefined && at.getTime() >= from; at = schedule.previous(at))
+    due.push(at.getTime());
   return due;
 }
 

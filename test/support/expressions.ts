@@ -55,7 +55,13 @@ export function sevenFields(near: Date): fc.Arbitrary<Written> {
 
 function common(near: Date) {
   const days = daysOfMonth(near.getUTCDate());
-  return [clock(59, near.getUTCMinutes()), clock(23, near.getUTCHours()), days, monthsOfYear(near.getUTCMonth() + 1), daysOfWeek()] as const;
+  return [
+    clock(59, near.getUTCMinutes()),
+    clock(23, near.getUTCHours()),
+    days,
+    monthsOfYear(near.getUTCMonth() + 1),
+    daysOfWeek(),
+  ] as const;
 }
 
 function clock(most: number, near: number): fc.Arbitrary<Part> {
@@ -102,7 +108,9 @@ function daysOfMonth(near: number): fc.Arbitrary<Part> {
 
 function daysOfWeek(): fc.Arbitrary<Part> {
   const plain = fc.integer({ min: 0, max: 7 });
-  const spelt = fc.tuple(plain, fc.boolean()).map(([day, inWords]) => ({ day: day % 7, text: inWords ? (weekdays[day % 7] ?? '') : `${day}` }));
+  const spelt = fc
+    .tuple(plain, fc.boolean())
+    .map(([day, inWords]) => ({ day: day % 7, text: inWords ? (weekdays[day % 7] ?? '') : `${day}` }));
   const items = fc.oneof(
     spelt.map<Part>(({ day, text }) => ({ ...none, text, has: (_, date) => date.getUTCDay() === day })),
     spelt.map<Part>(({ day, text }) => ({
