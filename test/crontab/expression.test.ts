@@ -128,14 +128,78 @@ describe('a schedule', () => {
     assert.deepEqual(dueTimes('0 * * * *', '2026-04-04T14:12:36Z', 1, 'Australia/Lord_Howe'), ['2026-04-04T15:30:00Z']);
   });
 
-  test('has no next due time after a moment that is none, or beyond the calendar', () => {
-    for (const expr of ['* * * * *', '@every 5m']) {
+  test('has no due time around a moment that is none, or beyond the calendar', () => {
+    for (const expr of ['* * * * *', '0 0 * * *', '@every 5m']) {
       const schedule = parseExpression(expr, 'UTC', 'job');
-      assert.equal(schedule.next(new Date(NaN)), undefined);
-      assert.equal(schedule.next(new Date(8.64e15)), undefined);
-      assert.equal(schedule.next(new Date(-8.64e15)), undefined);
+      for (const moment of [new Date(NaN), new Date(8.64e15), new Date(-8.64e15)]) {
+        assert.equal(schedule.next(moment), undefined);
+        assert.equal(schedule.previous(moment), undefined);
+      }
+      assert.equal(schedule.count(new Date(NaN), new Date('2026-01-01')), 0);
+      assert.equal(schedule.count(new Date('2026-01-01'), new Date(NaN)), 0);
+      assert.equal(schedule.count(new Date('2026-01-02'), new Date('2026-01-01')), 0);
     }
   });
+
+  test('ends with the calendar, in 1970 and in 2199', () => {
+    for (const [expr, timezone] of [
+      ['0 0 * * *', 'America/New_York'],
+      ['*/30 * * * *', 'Pacific/Kiritimati'],
+    ] as const) {
+      const schedule = parseExpression(expr, timezone, 'job');
+      const [first, last] = [schedule.next(new Date('1970-01-01')), schedule.previous(new Date('2200-01-01'))];
+      assert.ok(first && last && first < new Date('1970-01-02') && last > new Date('2199-12-31'));
+      assert.equal(schedule.previous(first), undefined);
+      assert.equal(schedule.next(last), undefined);
+    }
+  });
+
+  const kinds: [expr: string, kind: string, isFixedTime: boolean][] = [
+    ['30 2 * * *', 'cron', true],
+    ['30 2,14 * * *', 'cron', true],
+    ['0-10 2-4 * * *', 'cron', true],
+    ['H H * * *', 'cron', true],
+    ['* 30 2 * * *', 'cron', true],
+    ['30 2 */2 * *', 'cron', true],
+    ['@daily', 'cron', true],
+    ['*/5 2 * * *', 'cron', false],
+    ['30 * * * *', 'cron', false],
+    ['30 ? * * *', 'cron', false],
+    ['0 0-23/2 * * *', 'cron', false],
+    ['5/60 2 * * *', 'cron', false],
+    ['H/15 2 * * *', 'cron', false],
+    ['H(0-29) 2 * * *', 'cron', false],
+    ['@hourly', 'cron', false],
+    ['@every 1d', 'every', false],
+    ['@at 2030-01-23T09:00:00Z', 'at', true],
+  ];
+  for (const [expr, kind, isFixedTime] of kinds) {
+    test(`of ${expr} is ${kind}, ${isFixedTime ? 'at fixed times' : 'at intervals'}`, () => {
+      const schedule = parseExpression(expr, 'UTC', 'job');
+      assert.deepEqual([schedule.kind, schedule.isFixedTime], [kind, isFixedTime]);
+    });
+  }
+
+  test('counts years of due times without going through them', () => {
+    const schedule = parseExpression('* * * * * *', 'Europe/Berlin', 'job');
+    assert.equal(schedule.count(new Date('1970-01-01T00:00Z'), new Date('2100-01-01T00:00Z')), Date.UTC(2100, 0, 1) / 1000);
+  });
+});
+
+describe('@at', () => {
+  const moment = new Date('2030-01-23T08:00:00Z');
+
+  for (const text of ['2030-01-23T09:00:00+01:00', '2030-01-23T08:00Z', '2030-01-23t08:00:00z', '2030-01-22T18:00:00-14:00']) {
+    test(`is due once, at ${text}`, () => {
+      const schedule = parseExpression(`@at ${text}`, 'America/New_York', 'job');
+      assert.deepEqual(schedule.next(new Date(moment.getTime() - 1)), moment);
+      assert.equal(schedule.next(moment), undefined);
+      assert.deepEqual(schedule.previous(new Date(moment.getTime() + 1)), moment);
+      assert.equal(schedule.previous(moment), undefined);
+      assert.equal(schedule.count(new Date('2026-01-01'), moment), 1);
+      assert.equal(schedule.count(moment, new Date('2040-01-01')), 0);
+    });
+  }
 });
 
 describe('@every', () => {
@@ -144,6 +208,17 @@ describe('@every', () => {
     const gaps = first.slice(1).map((time, index) => Date.parse(time) - Date.parse(first[index] ?? ''));
     assert.deepEqual(gaps, [90_000, 90_000]);
     assert.deepEqual(dueTimes('@every 90s', first[0] ?? '', 2), first.slice(1));
+  });
+
+  test('goes back the way it came, and counts it', () => {
+    const schedule = parseExpression('@every 90s', 'UTC', 'job');
+    const first = schedule.next(new Date('2026-01-01T00:00:00Z'));
+    const second = first && schedule.next(first);
+    assert.ok(first && second);
+    assert.deepEqual(schedule.previous(second), first);
+    assert.deepEqual(schedule.previous(new Date(second.getTime() + 1)), second);
+    assert.equal(schedule.count(first, second), 1);
+    assert.equal(schedule.count(new Date('2026-01-01T00:00:00Z'), new Date('2026-01-02T00:00:00Z')), 960);
   });
 
   test('takes hours and minutes together', () => {

@@ -75,7 +75,7 @@ describe('a due time', () => {
           const back = walk.map((_, index) => schedule.previous(walk[walk.length - index] ?? new Date(at.getTime() + 1)));
           assert.deepEqual(back.toReversed(), walk, `${expr.text} in ${timezone} back from ${at.toISOString()}`);
         }),
-        { seed, numRuns: 40 },
+        { seed, numRuns: 30 },
       );
     }
     t.diagnostic(`${compared} due times compared in ${zones.length} time zones`);
@@ -170,7 +170,7 @@ describe('the due times of a window', () => {
           }
           compared += due.length;
         }),
-        { seed, numRuns: 20 },
+        { seed, numRuns: 16 },
       );
     }
     t.diagnostic(`${compared} due times compared in ${zones.length} time zones`);
