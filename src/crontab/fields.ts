@@ -15,9 +15,9 @@ export type FieldKind = {
 /** What a field came to. All but `any`, `varies` and `values` occur in the days only. */
 export type Field = {
   /**
-   * Whether it was `*` or `?`, and so says nothing about the day, which is what the rule of the two days asks. A star with a
-   * step, as in `0 0 *\/2 * MON`, does say something: cron-parser and croner read it so too. Vixie's own code takes every field
-   * that begins with a star for one that says nothing, which its manual had to explain ever since.
+   * Whether it was `*` or `?`, and so leaves the day to the other field. A star with a step, as in every second day, does not:
+   * whoever writes it restricts the day, and croner and cron-parser read it so. (Vixie's own cron goes by the first character
+   * and takes it for a star, so that both fields must match: a crontab that relies on it says so here with a `+`.)
    */
   readonly any: boolean;
   /** Whether it has a `*`, a step or a range of `H`, and so is repeated rather than named. */

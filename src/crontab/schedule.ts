@@ -51,11 +51,12 @@ export function cronSchedule(pattern: Pattern, zone: Zone, isFixedTime: boolean)
 
 /** Whether the pattern is due at all in the years of the calendar. */
 export function isEverDue(pattern: Pattern, zone: Zone, isFixedTime: boolean): boolean {
-  if (matchFrom(pattern, 0) === Infinity) return false;
+  const local = matchFrom(pattern, 0);
   // Without years each day comes again in other years; with them the only one may be in a gap.
-  if (pattern.years === undefined) return true;
-  const first = isFixedTime ? fixedFrom(pattern, zone, 0) : intervalFrom(pattern, zone, 0);
-  return first < calendarEnd;
+  if (local === Infinity || pattern.years === undefined) return local !== Infinity;
+  // No zone is two days off, and what is read of a zone is not more than it takes.
+  const from = Math.max(local - 172_800, 0);
+  return (isFixedTime ? fixedFrom(pattern, zone, from) : intervalFrom(pattern, zone, from)) < calendarEnd;
 }
 
 /** Due every `period` seconds, `phase` seconds off the full ones. */

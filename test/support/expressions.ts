@@ -74,7 +74,7 @@ function clock(most: number, near: number): fc.Arbitrary<Part> {
 }
 
 function monthsOfYear(near: number): fc.Arbitrary<Part> {
-  const named = value(1, 12, near).map((month) => single(months[month - 1] ?? '', month));
+  const named = someValue(1, 12, near).map((month) => single(months[month - 1] ?? '', month));
   return fc.oneof(
     { weight: 5, arbitrary: fc.constant(star('*')) },
     { weight: 1, arbitrary: named },
@@ -91,7 +91,7 @@ function daysOfMonth(near: number): fc.Arbitrary<Part> {
       text: `L-${back}`,
       has: (day, date) => day === lengthOfMonth(date) - back,
     })),
-    value(1, 31, near).map<Part>((about) => ({
+    someValue(1, 31, near).map<Part>((about) => ({
       ...none,
       text: `${about}W`,
       has: (day, date) => about <= lengthOfMonth(date) && day === nearestWorkday(about, date),
@@ -135,7 +135,7 @@ function daysOfWeek(): fc.Arbitrary<Part> {
 
 // Ranges, also around the end, and steps.
 function mixed(least: number, most: number, near: number): fc.Arbitrary<Part> {
-  const some = value(least, most, near);
+  const some = someValue(least, most, near);
   const step = fc.integer({ min: 1, max: most - least + 1 });
   return fc.oneof(
     fc.tuple(some, some).map(([from, to]) => range(from, to, 1, least, most)),
@@ -146,10 +146,10 @@ function mixed(least: number, most: number, near: number): fc.Arbitrary<Part> {
 }
 
 function number(least: number, most: number, near: number): fc.Arbitrary<Part> {
-  return value(least, most, near).map((some) => single(String(some), some));
+  return someValue(least, most, near).map((some) => single(String(some), some));
 }
 
-function value(least: number, most: number, near: number): fc.Arbitrary<number> {
+function someValue(least: number, most: number, near: number): fc.Arbitrary<number> {
   const about = fc.integer({ min: Math.max(least, near - 1), max: Math.min(most, near + 1) });
   return fc.oneof({ weight: 2, arbitrary: about }, { weight: 1, arbitrary: fc.integer({ min: least, max: most }) });
 }

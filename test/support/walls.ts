@@ -47,22 +47,22 @@ export function stretchesOf(timezone: string, from: number, to: number): Stretch
 /** All due times in the stretches, in order. */
 export function dueTimesOnWalls(expr: Written, stretches: readonly Stretch[]): number[] {
   const due: number[] = [];
-  const step = expr.isByMinute ? 60_000 : 1000;
-  // Where the wall has been; what is behind it comes a second time, what is ahead of it is left out.
-  let shown: number | undefined;
+  // Where the wall has been. What is behind it comes a second time; what lies between it and the next stretch never comes.
+  let shown = (stretches[0]?.from ?? 0) + (stretches[0]?.offset ?? 0);
   for (const { from, to, offset } of stretches) {
     const begins = from + offset;
-    if (expr.isFixedTime && shown !== undefined && shown < begins && somethingIn(expr, shown, begins, step)) due.push(from);
-    for (let local = Math.ceil(begins / step) * step; local < to + offset; local += step) {
-      if (expr.isFixedTime && shown !== undefined && local < shown) continue;
-      if (expr.matches(local) && due.at(-1) !== local - offset) due.push(local - offset);
-    }
-    shown = Math.max(shown ?? 0, to + offset);
+    const once = expr.isFixedTime ? Math.max(begins, shown) : begins;
+    if (expr.isFixedTime && shownBetween(expr, shown, begins).length > 0) due.push(from);
+    for (const local of shownBetween(expr, once, to + offset)) if (due.at(-1) !== local - offset) due.push(local - offset);
+    shown = Math.max(shown, to + offset);
   }
   return due;
 }
 
-function somethingIn(expr: Written, from: number, to: number, step: number): boolean {
-  for (let local = Math.ceil(from / step) * step; local < to; local += step) if (expr.matches(local)) return true;
-  return false;
+// Every second or minute from one local time to before another that is meant.
+function shownBetween(expr: Written, from: number, to: number): number[] {
+  const step = expr.isByMinute ? 60_000 : 1000;
+  const meant: number[] = [];
+  for (let local = Math.ceil(from / step) * step; local < to; local += step) if (expr.matches(local)) meant.push(local);
+  return meant;
 }
