@@ -32,6 +32,7 @@ import { jobStore } from './store/jobs.ts';
 import { nodeStore } from './store/nodes.ts';
 import { recordStore } from './store/records.ts';
 import { runStore } from './store/runs.ts';
+import { makeStops, type Stops } from './stops.ts';
 
 type Given = {
   readonly config: Config;
@@ -280,24 +281,6 @@ async function startPrivateDatabase({ config, progress, signal, failed }: Given,
     if (!stopping) failed(`the private PostgreSQL ended on its own; its last words are in ${config.dataDir}/postgres.log`);
   });
   return embedded.url;
-}
-
-type Stops = {
-  readonly add: (stop: (atOnce: AbortSignal) => Promise<void>) => void;
-  readonly run: (atOnce: AbortSignal) => Promise<void>;
-};
-
-/** What was started last stops first; one that fails does not keep the others. */
-function makeStops(): Stops {
-  const stops: ((atOnce: AbortSignal) => Promise<void>)[] = [];
-  return {
-    add: (stop) => void stops.push(stop),
-    run: async (atOnce) => {
-      const faults: unknown[] = [];
-      for (let stop = stops.pop(); stop; stop = stops.pop()) await stop(atOnce).catch((fault: unknown) => faults.push(fault));
-      if (faults.length > 0) throw new AggregateError(faults, 'not everything could be stopped');
-    },
-  };
 }
 
 function onceAborted(signal: AbortSignal, act: () => Promise<void>): void {

@@ -91,15 +91,11 @@ function missedUpTo(job: DueJob, schedule: JobSchedule, first: Date, end: Date, 
 
 /** The same where each has to be looked at: what was blacked out was not missed. */
 function walkMissed(job: DueJob, schedule: JobSchedule, first: Date, end: Date, now: Date): Expansion {
-  const missed: Date[] = [];
-  const blackedOut = new Set<Date>();
   const walked: Date[] = [];
   let cursor: Date | undefined = first;
-  for (; cursor && cursor <= end && walked.length < longestWalk; cursor = schedule.next(cursor)) {
-    walked.push(cursor);
-    if (schedule.isBlackedOut(cursor)) blackedOut.add(cursor);
-    else missed.push(cursor);
-  }
+  for (; cursor && cursor <= end && walked.length < longestWalk; cursor = schedule.next(cursor)) walked.push(cursor);
+  const blackedOut = new Set(walked.filter((dueAt) => schedule.isBlackedOut(dueAt)));
+  const missed = walked.filter((dueAt) => !blackedOut.has(dueAt));
   // The latest missed one is caught up only when no further missed one can follow.
   const goesOn = cursor !== undefined && cursor <= end;
   const since = new Date(now.getTime() - catchupWindowMs(job, missed.at(-1) ?? first, schedule));
@@ -130,14 +126,7 @@ function rowOf(reason: SkipReason, dueAt: Date, lastDueAt: Date, dueCount: numbe
 }
 
 function mostCaughtUp({ misfire, maxCatchup }: DueJob): number {
-  switch (misfire) {
-    case 'skip':
-      return 0;
-    case 'once':
-      return 1;
-    case 'all':
-      return maxCatchup;
-  }
+  return { skip: 0, once: 1, all: maxCatchup }[misfire];
 }
 
 const hourMs = 3_600_000;

@@ -1,7 +1,7 @@
 // All that a job says about when: its expressions, which unite, from when to when, when not, and how far it is spread.
 
 import { Refusal } from '../errors.ts';
-import { isBlackedOutBy, type Blackout } from './blackout.ts';
+import { isBlackedOutBy } from './blackout.ts';
 import { parseExpression, type Schedule } from './expression.ts';
 import { stableHash } from './fields.ts';
 
@@ -39,16 +39,21 @@ export function rememberSchedules(most = 10_000): (job: Scheduled) => JobSchedul
     const [first] = expressions;
     if (!first) throw new Refusal('bad_input', 'expr: expected at least one expression');
     const isPlain = !job.startsAt && !job.endsAt && !job.spreadMs && !job.blackouts?.length;
-    if (expressions.length === 1 && isPlain) return first;
-    const times = within(expressions.length === 1 ? first : unite(expressions), job.startsAt ?? undefined, job.endsAt ?? undefined);
-    const blackouts = (job.blackouts ?? []).map((text) => isBlackedOutBy(text, timezone));
-    const offset = job.spreadMs ? stableHash(name) % job.spreadMs : 0;
-    return {
-      ...times,
-      hasBlackouts: blackouts.length > 0,
-      isBlackedOut: (dueAt) => blackouts.some((isIn: Blackout) => isIn(dueAt)),
-      readyAt: (dueAt) => (offset === 0 ? dueAt : spreadBy(offset, dueAt, times.next(dueAt))),
-    };
+    if (expressions.length === 1) return isPlain ? first : changed(first, job);
+    return changed(unite(expressions), job);
+  };
+}
+
+/** Times as a job narrows, blacks out and spreads them. */
+function changed(named: Times, { name, timezone, blackouts = [], startsAt, endsAt, spreadMs }: Scheduled): JobSchedule {
+  const times = within(named, startsAt ?? undefined, endsAt ?? undefined);
+  const isIn = blackouts.map((text) => isBlackedOutBy(text, timezone));
+  const offset = spreadMs ? stableHash(name) % spreadMs : 0;
+  return {
+    ...times,
+    hasBlackouts: isIn.length > 0,
+    isBlackedOut: (dueAt) => isIn.some((blackout) => blackout(dueAt)),
+    readyAt: (dueAt) => (offset === 0 ? dueAt : spreadBy(offset, dueAt, times.next(dueAt))),
   };
 }
 

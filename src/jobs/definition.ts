@@ -150,6 +150,15 @@ function complete(written: Written, { executor, command }: Command, options: Opt
     misfire: written.misfire,
     ...(written.catchup_window === undefined ? {} : { catchupWindowMs: written.catchup_window }),
     maxCatchup: written.max_catchup,
+    ...boundsOf(written),
+  };
+  return { ok: true, definition };
+}
+
+function boundsOf(
+  written: Written,
+): Pick<JobDefinition, 'blackouts' | 'startsAt' | 'endsAt' | 'maxRuns' | 'spreadMs' | 'pauseAfterFailures'> {
+  return {
     blackouts: written.except,
     ...(written.starts_at === undefined ? {} : { startsAt: written.starts_at }),
     ...(written.ends_at === undefined ? {} : { endsAt: written.ends_at }),
@@ -157,7 +166,6 @@ function complete(written: Written, { executor, command }: Command, options: Opt
     ...(written.spread === undefined ? {} : { spreadMs: written.spread }),
     ...(written.pause_after_failures === undefined ? {} : { pauseAfterFailures: written.pause_after_failures }),
   };
-  return { ok: true, definition };
 }
 
 // A delay longer than the usual max_delay raises it, a max_delay shorter than the usual delay lowers that.

@@ -11,6 +11,7 @@ import type { DueRow } from '../../src/store/ticks.ts';
 import { hasRung, standingClock } from '../support/clock.ts';
 import { clear, jobNow, openStores, placeJob, type Stores } from '../support/jobs.ts';
 import { keptLog } from '../support/log.ts';
+import { scheduleAt } from '../support/schedules.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
 import { kinds } from '../support/kinds.ts';
 
@@ -30,17 +31,7 @@ beforeEach(async () => {
 });
 
 /** A schedule that names these times, and a day from now. */
-function listed(...times: readonly Date[]): JobSchedule {
-  const all = [...times, at(86_400)];
-  return {
-    next: (after) => all.find((time) => time > after),
-    previous: (before) => all.findLast((time) => time < before),
-    count: (after, upTo) => all.filter((time) => time > after && time <= upTo).length,
-    hasBlackouts: false,
-    isBlackedOut: () => false,
-    readyAt: (dueAt) => dueAt,
-  };
-}
+const listed = (...times: readonly Date[]): JobSchedule => scheduleAt(...times, at(86_400));
 
 /** One node with the crontab duty. Its jobs have the schedules that are given by name; the others, those they say. */
 function nodeOf({ jobs }: Stores, schedules: Record<string, JobSchedule> = {}) {

@@ -1,0 +1,19 @@
+// What was started, to be stopped in reverse.
+
+export type Stops = {
+  readonly add: (stop: (atOnce: AbortSignal) => Promise<void>) => void;
+  readonly run: (atOnce: AbortSignal) => Promise<void>;
+};
+
+/** What was started last stops first; one that fails does not keep the others. */
+export function makeStops(): Stops {
+  const stops: ((atOnce: AbortSignal) => Promise<void>)[] = [];
+  return {
+    add: (stop) => void stops.push(stop),
+    run: async (atOnce) => {
+      const faults: unknown[] = [];
+      for (let stop = stops.pop(); stop; stop = stops.pop()) await stop(atOnce).catch((fault: unknown) => faults.push(fault));
+      if (faults.length > 0) throw new AggregateError(faults, 'not everything could be stopped');
+    },
+  };
+}
