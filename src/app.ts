@@ -21,7 +21,7 @@ import { beginWork, newTraceId } from './observe/tracing.ts';
 import { openBackend } from './queue/backend.ts';
 import { startConsumer } from './queue/consumer.ts';
 import { startProducer } from './queue/producer.ts';
-import { stopCancelled, trigger } from './runs/control.ts';
+import { backfill, stopCancelled, trigger } from './runs/control.ts';
 import { makeEvents } from './runs/events.ts';
 import { perform } from './runs/perform.ts';
 import { settle, startUpkeep } from './runs/upkeep.ts';
@@ -234,6 +234,8 @@ async function start(given: Given, stops: Stops): Promise<App> {
         setEnabled: (job, enabled) => setEnabled(managing, job, enabled),
         pause: (job, note) => pauseJob(managing, job, note),
         resume: (job) => resumeJob(managing, job),
+        backfill: (job, options) =>
+          backfill({ clock, log, jobs: store.jobs, runs: store.runs, scheduleOf, dispatch: dispatchBell }, job, options),
         trigger: (job, options) => trigger({ clock, log, jobs: store.jobs, runs: store.runs, dispatch: dispatchBell }, job, options),
       }),
     }),

@@ -4,8 +4,10 @@ import { Hono, type Context } from 'hono';
 import { z } from 'zod';
 import { Refusal, wire, type Told } from '../errors.ts';
 import { show } from '../faults.ts';
+import { moment } from '../jobs/when.ts';
 import { inputOfRow } from '../jobs/written.ts';
-import { flag, prose, table, wholeNumber } from '../shapes.ts';
+import type { BackfillOptions } from '../runs/control.ts';
+import { flag, oneOf, prose, table, wholeNumber } from '../shapes.ts';
 import type { JobRow } from '../store/jobs.ts';
 import { bodyOf, shaped, type DoorEnv } from './wire.ts';
 
@@ -18,6 +20,7 @@ type Deps = {
   readonly setEnabled: (name: string, enabled: boolean) => Promise<void>;
   readonly pause: (name: string, note: string | undefined) => Promise<void>;
   readonly resume: (name: string) => Promise<void>;
+  readonly backfill: (name: string, options: BackfillOptions) => Promise<{ runs: number }>;
   readonly trigger: (name: string, options: { override: boolean; traceId: string }) => Promise<{ id: number }>;
 };
 
@@ -60,6 +63,11 @@ export function v1Api(deps: Deps): Hono<DoorEnv> {
     return c.json({ id: run.id }, 202);
   });
 
+  app.post('/jobs/:name/backfill', async (c) => {
+    const { only_missing: onlyMissing, ...range } = shaped(backfillRequest, await bodyOf(c));
+    return c.json(await deps.backfill(nameOf(c), { ...range, onlyMissing, traceId: c.get('traceId') }), 202);
+  });
+
   return app;
 
   async function change(c: Context<DoorEnv>, event: string, act: (name: string) => Promise<void>): Promise<Response> {
@@ -83,6 +91,14 @@ const pageRequest = table({
 });
 
 const triggerRequest = table({ override: flag().default(false) });
+
+// Due times of the past wait for each other, unless it is said otherwise.
+const backfillRequest = table({
+  from: moment(),
+  to: moment(),
+  only_missing: flag().default(false),
+  overlap: oneOf('skip', 'allow', 'wait', 'wait_all', 'replace').default('wait_all'),
+});
 
 const pauseRequest = table({ note: prose(500).optional() });
 

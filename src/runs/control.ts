@@ -1,11 +1,13 @@
 // What people do to runs: start one by hand, stop one.
 
 import type { Bell, Clock } from '../clock.ts';
+import type { JobSchedule, Scheduled } from '../crontab/schedules.ts';
 import { Refusal } from '../errors.ts';
 import { show } from '../faults.ts';
+import type { JobDefinition } from '../jobs/definition.ts';
 import type { Log } from '../observe/log.ts';
 import type { JobRow } from '../store/jobs.ts';
-import type { NewRun } from '../store/runs.ts';
+import type { Backfill, NewRun } from '../store/runs.ts';
 
 type TriggerDeps = {
   readonly clock: Clock;
@@ -38,6 +40,45 @@ export async function trigger(
   deps.dispatch.ring();
   deps.log.info({ trace_id: options.traceId, job: name, run: run.id }, 'triggered_job');
   return run;
+}
+
+type BackfillDeps = Omit<TriggerDeps, 'runs'> & {
+  readonly runs: { readonly backfill: (backfill: Backfill) => Promise<number> };
+  readonly scheduleOf: (job: Scheduled) => JobSchedule;
+};
+
+export type BackfillOptions = {
+  /** Due times from `from` (inclusive) to `to` (exclusive). */
+  readonly from: Date;
+  readonly to: Date;
+  readonly onlyMissing: boolean;
+  /** Instead of the job's own policy. */
+  readonly overlap: JobDefinition['overlap'];
+  readonly traceId: string;
+};
+
+const mostBackfilled = 10_000;
+
+/** Makes runs of a job's due times in the past, as it says today; answers how many. Refusals: `not_found`, `conflict`, `bad_input`. */
+export async function backfill(deps: BackfillDeps, name: string, options: BackfillOptions): Promise<{ runs: number }> {
+  const job = await deps.jobs.byName(name);
+  if (!job) throw new Refusal('not_found', `job not found: ${show(name)}`);
+  const { timezone } = job;
+  if (!job.policy || timezone === null) throw new Refusal('conflict', `job ${name} can't run: ${job.fault ?? 'it was not worked out yet, try again'}`);
+  const now = deps.clock.now();
+  const { from, to } = options;
+  if (to > now) throw new Refusal('bad_input', `to: expected a moment up to now, ${now.toISOString()}, got ${show(to.toISOString())}`);
+  if (from >= to) throw new Refusal('bad_input', `from: expected a moment before ${show(to.toISOString())}, got ${show(from.toISOString())}`);
+  const schedule = deps.scheduleOf({ ...job, timezone });
+  const [before, last] = [new Date(from.getTime() - 1), new Date(to.getTime() - 1)];
+  const count = schedule.count(before, last);
+  if (count > mostBackfilled) throw new Refusal('bad_input', `from: expected at most ${mostBackfilled} due times before "to", got ${count}`);
+  const dueTimes: Date[] = [];
+  for (let due = schedule.next(before); due && due <= last; due = schedule.next(due)) if (!schedule.isBlackedOut(due)) dueTimes.push(due);
+  const runs = await deps.runs.backfill({ ...options, jobId: job.id, dueTimes, now });
+  deps.dispatch.ring();
+  deps.log.info({ trace_id: options.traceId, job: name, runs }, 'backfilled_job');
+  return { runs };
 }
 
 /** Stops the runs on this node that shall be cancelled. */

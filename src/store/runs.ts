@@ -55,6 +55,15 @@ export type NewRun = {
   readonly evenIfBusy: boolean;
 };
 
+export type Backfill = {
+  readonly jobId: number;
+  readonly dueTimes: readonly Date[];
+  readonly overlap: string;
+  readonly onlyMissing: boolean;
+  readonly traceId: string;
+  readonly now: Date;
+};
+
 export type RunStore = ReturnType<typeof runStore>;
 
 /** The statements about runs. */
@@ -83,6 +92,32 @@ export function runStore(database: Database) {
         )
         select id from made`;
       return row;
+    },
+
+    /**
+     * Makes runs for due times of the past, in one statement; they give way to live ones. `onlyMissing`: not for those that were
+     * run or are on their way. Answers how many were made. Served by runs_due_once and results_pk.
+     */
+    backfill: async ({ jobId, dueTimes, overlap, onlyMissing, traceId, now }: Backfill): Promise<number> => {
+      const rows = await sql`
+        with due as (
+            select to_timestamp("at" / 1000) as at from unnest(${dueTimes.map((due) => due.getTime())}::float8[]) as d("at")
+        ), made as (
+            insert into belfry.runs (job_id, job_name, cause, due_at, command, policy, overlap, catchup, queued_at, trace_id)
+            select j.id, j.name, 'backfill', due.at, j.command, j.policy, ${overlap}, true, ${now}, ${traceId}
+              from belfry.jobs j cross join due
+             where j.id = ${jobId} and j.deleted_at is null
+               and not (${onlyMissing} and exists (
+                       select from belfry.runs r
+                        where r.job_id = j.id and r.due_at = due.at and r.cause in ('schedule', 'backfill')
+                          and not exists (select from belfry.results e where e.run_id = r.id and e.state = 'skipped')))
+             order by due.at
+            returning id, job_id, overlap, due_at
+        ), begun as (
+            insert into belfry.unfinished (run_id, job_id, overlap, ready_at, catchup) select id, job_id, overlap, due_at, true from made
+        )
+        select id from made`;
+      return rows.length;
     },
 
     /**

@@ -13,7 +13,7 @@ import { loadExecutors } from '../../src/executors/registry.ts';
 import { shellExecutor } from '../../src/executors/shell.ts';
 import { createJob, deleteJob, pauseJob, resumeJob, setEnabled } from '../../src/jobs/manage.ts';
 import { newTraceId } from '../../src/observe/tracing.ts';
-import { trigger } from '../../src/runs/control.ts';
+import { backfill, trigger } from '../../src/runs/control.ts';
 import { makeApp } from '../../src/server.ts';
 import { standingClock, type StandingClock } from './clock.ts';
 import { openStores, type Stores } from './jobs.ts';
@@ -85,6 +85,7 @@ export async function openDoors(scope: Scope, changed: Partial<Config['http']> =
       setEnabled: (name, enabled) => setEnabled(managing, name, enabled),
       pause: (name, note) => pauseJob(managing, name, note),
       resume: (name) => resumeJob(managing, name),
+      backfill: (name, options) => backfill({ clock, log, jobs, runs, dispatch, scheduleOf: managing.scheduleOf }, name, options),
       trigger: (name, options) => trigger({ clock, log, jobs, runs, dispatch }, name, options),
     }),
   });
