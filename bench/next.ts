@@ -60,17 +60,23 @@ console.log(
 /** The least ratio to each peer in zones whose clocks change. */
 function compareNext(): number[] {
   for (const peer of [ours, ...peers]) for (const expr of expressions) secondsOf(peer, expr, 'Europe/Paris', starts);
-  // What is quickest is measured longest.
-  const often = Array.from({ length: 50 }, () => starts).flat();
+  // What is quickest is measured longest, so that a pause of the machine weighs as little on it as on the others.
+  const often = Array.from({ length: 100 }, () => starts).flat();
+  for (const expr of expressions) secondsOf(ours, expr, 'Europe/Paris', often);
   const least = peers.map(() => Infinity);
   for (const timezone of zones) {
     for (const expr of expressions) {
-      const own = median(() => secondsOf(ours, expr, timezone, often) / often.length / steps);
-      const theirs = peers.map((peer) => median(() => secondsOf(peer, expr, timezone, starts) / starts.length / steps));
-      const told = theirs.map((time, index) => `${peers[index]?.name} ${(time * 1e6).toFixed(0)} µs (× ${(time / own).toFixed(0)})`);
-      console.log(`${timezone.padEnd(17)} ${expr.padEnd(18)} ${(own * 1e6).toFixed(3)} µs, ${told.join(', ')}`);
+      // One after another in each round, so that whatever else the machine does falls on all of them.
+      const measured = Array.from({ length: rounds }, () => [
+        secondsOf(ours, expr, timezone, often) / often.length / steps,
+        ...peers.map((peer) => secondsOf(peer, expr, timezone, starts) / starts.length / steps),
+      ]);
+      const micros = (index: number): number => median(measured.map((times) => (times[index] ?? NaN) * 1e6));
+      const ratios = peers.map((_, index) => median(measured.map(([own = NaN, ...theirs]) => (theirs[index] ?? NaN) / own)));
+      const told = ratios.map((ratio, index) => `${peers[index]?.name} ${micros(index + 1).toFixed(0)} µs (× ${ratio.toFixed(0)})`);
+      console.log(`${timezone.padEnd(17)} ${expr.padEnd(18)} ${micros(0).toFixed(3)} µs, ${told.join(', ')}`);
       if (timezone === 'UTC') continue;
-      theirs.forEach((time, index) => (least[index] = Math.min(least[index] ?? Infinity, time / own)));
+      ratios.forEach((ratio, index) => (least[index] = Math.min(least[index] ?? Infinity, ratio)));
     }
   }
   return least;
@@ -86,9 +92,8 @@ function secondsOf(peer: Peer, expr: string, timezone: string, from: readonly Da
   return (performance.now() - begun) / 1000;
 }
 
-function median(measure: () => number): number {
-  const times = Array.from({ length: rounds }, measure).sort((a, b) => a - b);
-  return times[times.length >> 1] ?? NaN;
+function median(values: number[]): number {
+  return values.sort((a, b) => a - b)[values.length >> 1] ?? NaN;
 }
 
 function compareMemory(): void {

@@ -143,19 +143,26 @@ function patternOf({ seconds, minutes, hours }: Times, { days, months, weekdays,
     // Vixie's rule: two fields that both restrict the day unite.
     either: !both && !days.any && !weekdays.any,
     special: specialOf(days, weekdays),
-    years: years === undefined || years.any ? undefined : [0, 32, 64, 96, 128].map((word) => bits(years.values, 1970 + word)),
+    years: years === undefined || years.any ? undefined : yearsOf(years),
   };
 }
 
 function specialOf({ fromEnd, nearest, lastWorkday }: Field, { nth }: Field): SpecialDays | undefined {
   if (fromEnd.length === 0 && nearest.length === 0 && !lastWorkday && nth.length === 0) return undefined;
-  const week = (wanted: number): number[] => nth.filter((day) => day.week === wanted).map((day) => day.weekday);
+  const ofWeeks = (first: number, last: number): number[] =>
+    nth.filter(({ week }) => week >= first && week <= last).map(({ weekday, week }) => weekday + 7 * (week - first));
   return {
     fromEnd: bits(fromEnd, 0),
-    nearest: bits(nearest, 1),
-    lastWorkday,
-    weeks: nth.length === 0 ? [] : [1, 2, 3, 4, 5, 6].map((number) => bits(week(number), 0)),
+    nearest: bits(nearest, 1) | (lastWorkday ? 1 << 31 : 0),
+    weeks: bits(ofWeeks(1, 4), 0),
+    lastWeeks: bits(ofWeeks(5, 6), 0),
   };
+}
+
+// No longer than it has to be: most name years of our time.
+function yearsOf({ values }: Field): number[] {
+  const count = Math.floor((Math.max(...values) - 1970) / 32) + 1;
+  return Array.from({ length: count }, (_, word) => bits(values, 1970 + 32 * word));
 }
 
 // A bit for each of the 32 values from `least` on.

@@ -29,12 +29,12 @@ export type Pattern = {
 export type SpecialDays = {
   /** `L` is bit 0, `L-3` is bit 3. */
   readonly fromEnd: number;
-  /** `15W` is bit 14. */
+  /** `15W` is bit 14, `LW` is bit 31. */
   readonly nearest: number;
-  /** `LW`. */
-  readonly lastWorkday: boolean;
-  /** `5#1` is bit 5 of the first, `5L` is bit 5 of the sixth. */
-  readonly weeks: readonly number[];
+  /** Seven bits for each of the first four weeks: `5#2` is bit 12. */
+  readonly weeks: number;
+  /** The same of the fifth and of the last: `5L` is bit 12. */
+  readonly lastWeeks: number;
 };
 
 const daySeconds = 86_400;
@@ -185,11 +185,10 @@ function specialDays(special: SpecialDays, weekday: number, length: number): num
     if (day >= 1) days |= 1 << (day - 1);
   }
   for (let near = special.nearest; near !== 0; near &= near - 1) {
-    const day = lowest(near) + 1;
+    // The last working day is the one nearest to the last: within the month it can only be before it.
+    const day = near === 1 << 31 ? length : lowest(near) + 1;
     if (day <= length) days |= 1 << (nearestWorkday(day, weekday, length) - 1);
   }
-  // The last working day is the one nearest to the last: within the month it can only be before it.
-  if (special.lastWorkday) days |= 1 << (nearestWorkday(length, weekday, length) - 1);
   return days;
 }
 
@@ -201,10 +200,11 @@ function nearestWorkday(day: number, weekdayOfFirst: number, length: number): nu
   return day;
 }
 
-function specialWeekdays({ weeks }: SpecialDays, weekday: number, length: number): number {
-  let days = 0;
-  for (let week = 0; week < 5; week++) days |= everyWeek(weeks[week] ?? 0, weekday) & (0x7f << (7 * week));
-  return days | (everyWeek(weeks[5] ?? 0, weekday) & (0x7f << (length - 7)));
+function specialWeekdays({ weeks, lastWeeks }: SpecialDays, weekday: number, length: number): number {
+  let days = everyWeek(lastWeeks & 0x7f, weekday) & (0x7f << 28);
+  days |= everyWeek((lastWeeks >>> 7) & 0x7f, weekday) & (0x7f << (length - 7));
+  for (let begin = 0; begin < 28; begin += 7) days |= everyWeek((weeks >>> begin) & 0x7f, weekday) & (0x7f << begin);
+  return days;
 }
 
 // The first time of day from `from` on; -1: none.
