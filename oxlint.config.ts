@@ -29,7 +29,6 @@ const libraries: Record<string, string[]> = {
   '@hono/node-server': ['server.ts'],
   undici: ['executors/**'],
   'smol-toml': ['config.ts', 'settings.ts', 'environment.ts', 'toml.ts'],
-  'cron-parser': ['crontab/**'],
   pino: ['observe/**'],
   'pino-pretty': ['observe/**'],
   '@opentelemetry/api': ['observe/**'],

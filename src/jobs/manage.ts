@@ -37,7 +37,14 @@ export async function createJob(deps: ManageDeps, input: unknown, traceId: strin
   const parsed = parseDefinition(input, { ...deps, coerceDigits: true });
   if (!parsed.ok) throw new Refusal('bad_input', describeFaults(parsed.faults));
   const { definition } = parsed;
-  const id = await deps.jobs.insert(written(deps, definition, { source: 'api', configId: null, traceId }));
+  const job = written(deps, definition, { source: 'api', configId: null, traceId });
+  if (job.nextDueAt === null) {
+    throw new Refusal(
+      'bad_input',
+      `expr: expected a time to come, got ${show(definition.expr)}, which never fires after ${deps.clock.now().toISOString()}`,
+    );
+  }
+  const id = await deps.jobs.insert(job);
   if (id === undefined) throw new Refusal('conflict', `name: a job named "${definition.name}" exists already`);
   return { id, name: definition.name };
 }

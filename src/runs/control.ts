@@ -64,15 +64,18 @@ export async function backfill(deps: BackfillDeps, name: string, options: Backfi
   const job = await deps.jobs.byName(name);
   if (!job) throw new Refusal('not_found', `job not found: ${show(name)}`);
   const { timezone } = job;
-  if (!job.policy || timezone === null) throw new Refusal('conflict', `job ${name} can't run: ${job.fault ?? 'it was not worked out yet, try again'}`);
+  if (!job.policy || timezone === null)
+    throw new Refusal('conflict', `job ${name} can't run: ${job.fault ?? 'it was not worked out yet, try again'}`);
   const now = deps.clock.now();
   const { from, to } = options;
   if (to > now) throw new Refusal('bad_input', `to: expected a moment up to now, ${now.toISOString()}, got ${show(to.toISOString())}`);
-  if (from >= to) throw new Refusal('bad_input', `from: expected a moment before ${show(to.toISOString())}, got ${show(from.toISOString())}`);
+  if (from >= to)
+    throw new Refusal('bad_input', `from: expected a moment before ${show(to.toISOString())}, got ${show(from.toISOString())}`);
   const schedule = deps.scheduleOf({ ...job, timezone });
   const [before, last] = [new Date(from.getTime() - 1), new Date(to.getTime() - 1)];
   const count = schedule.count(before, last);
-  if (count > mostBackfilled) throw new Refusal('bad_input', `from: expected at most ${mostBackfilled} due times before "to", got ${count}`);
+  if (count > mostBackfilled)
+    throw new Refusal('bad_input', `from: expected at most ${mostBackfilled} due times before "to", got ${count}`);
   const dueTimes: Date[] = [];
   for (let due = schedule.next(before); due && due <= last; due = schedule.next(due)) if (!schedule.isBlackedOut(due)) dueTimes.push(due);
   const runs = await deps.runs.backfill({ ...options, jobId: job.id, dueTimes, now });

@@ -52,10 +52,12 @@ export function jobStore(database: Database) {
       const rows = await sql<{ id: number; name: string }[]>`
         insert into belfry.jobs (name, remark, expr, timezone, enabled, command, retry, timeout_ms, log, on_lost, overlap, misfire,
                                  catchup_window_ms, max_catchup, blackouts, starts_at, ends_at, max_runs, spread_ms, pause_after_failures,
-                                 source, config_id, trace_id, policy, next_due_at)
+                                 source, config_id, trace_id, policy, next_due_at, ended_at)
         select "name", "remark", "expr", "timezone", "enabled", "command", "retry", "timeoutMs", "log", "onLost", "overlap", "misfire",
                "catchupWindowMs", "maxCatchup", "blackouts", "startsAt", "endsAt", "maxRuns", "spreadMs", "pauseAfterFailures",
-               "source", "configId", "traceId", "policy", "nextDueAt"
+               "source", "configId", "traceId", "policy", "nextDueAt",
+               -- Worked out, and never due: it is at its end from the beginning.
+               case when "policy" is not null and "nextDueAt" is null then now() end
           from json_to_recordset(${JSON.stringify(written)}::text::json)
             as w("name" text, "remark" text, "expr" text, "timezone" text, "enabled" boolean, "command" jsonb, "retry" jsonb,
                  "timeoutMs" bigint, "log" boolean, "onLost" text, "overlap" text, "misfire" text, "catchupWindowMs" bigint,
@@ -82,7 +84,7 @@ export function jobStore(database: Database) {
     update: async (id: number, job: WrittenJob): Promise<void> => {
       await orm
         .update(jobs)
-        .set({ ...job, revision: next(jobs.revision), endedAt: null, fault: null, updatedAt: new Date() })
+        .set({ ...job, revision: next(jobs.revision), endedAt: endedAtOf(job), fault: null, updatedAt: new Date() })
         .where(and(eq(jobs.id, id), isNull(jobs.deletedAt)));
     },
 
@@ -173,7 +175,7 @@ export function jobStore(database: Database) {
     workOut: async (id: number, revision: number, job: WorkedOut): Promise<void> => {
       await orm
         .update(jobs)
-        .set({ ...job, revision: next(jobs.revision) })
+        .set({ ...job, endedAt: endedAtOf(job), revision: next(jobs.revision) })
         .where(and(eq(jobs.id, id), eq(jobs.revision, revision), isNull(jobs.deletedAt)));
     },
 
@@ -186,6 +188,11 @@ const jobNow = {
   ...getTableColumns(jobs),
   nextDueAt: drizzleSql<Date | null>`(select c.next_due_at from ${cursors} c where c.job_id = ${jobs}.id)`.mapWith(cursors.nextDueAt),
 };
+
+/** What is worked out and has no due time is at its end. */
+function endedAtOf({ nextDueAt }: Pick<WrittenJob, 'nextDueAt'>) {
+  return nextDueAt === null ? drizzleSql`now()` : null;
+}
 
 function next(column: typeof jobs.revision) {
   return drizzleSql<number>`${column} + 1`;

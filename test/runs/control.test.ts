@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
 import { makeBell } from '../../src/clock.ts';
 import { Refusal, type RefusalKind } from '../../src/errors.ts';
-import { stopCancelled, trigger } from '../../src/runs/control.ts';
+import { rememberSchedules } from '../../src/crontab/schedules.ts';
+import { backfill, stopCancelled, trigger } from '../../src/runs/control.ts';
 import { hasRung, standingClock } from '../support/clock.ts';
 import { claim, fire, noon, openStores, placeJob, placeNode, runNow, seconds, wayOf } from '../support/jobs.ts';
 import { keptLog } from '../support/log.ts';
@@ -111,4 +112,51 @@ describe('the runs of this node that shall be cancelled', () => {
   test('are none most of the time: nobody is told', async () => {
     await stopCancelled({ runs, incarnation: () => 2 ** 40, cancel: () => assert.fail() });
   });
+});
+
+describe('a backfill', () => {
+  const scheduleOf = rememberSchedules();
+  const asked = { from: seconds(-600), to: noon, onlyMissing: false, overlap: 'wait_all', traceId: options.traceId } as const;
+  const rowsOf = async (name: string) =>
+    await execute(url, `select due_at, cause, catchup, state from belfry.records where job_name = '${name}' order by id`);
+
+  test('runs the due times of a stretch of the past, its end not included, after what is live', async () => {
+    const job = await placeJob(stores);
+    const { deps, isDispatched } = doorOf();
+    assert.deepEqual(await backfill({ ...deps, scheduleOf }, job.name, { ...asked, from: seconds(-180) }), { runs: 3 });
+    const row = { cause: 'backfill', catchup: true, state: 'queued' };
+    assert.deepEqual(await rowsOf(job.name), [
+      { ...row, due_at: seconds(-180) },
+      { ...row, due_at: seconds(-120) },
+      { ...row, due_at: seconds(-60) },
+    ]);
+    assert.equal(await isDispatched(), true);
+  });
+
+  test('of what is missing only leaves out what was run or is on its way, and runs what was skipped', async () => {
+    const job = await placeJob(stores, { overlap: 'allow', nextDueAt: seconds(-180) });
+    await fire(stores, job, { dueAt: seconds(-180) }, { dueAt: seconds(-120), reason: 'missed' });
+    const { deps } = doorOf();
+    const once = { ...asked, from: seconds(-180), onlyMissing: true };
+    assert.deepEqual(await backfill({ ...deps, scheduleOf }, job.name, once), { runs: 2 });
+    assert.deepEqual(await backfill({ ...deps, scheduleOf }, job.name, once), { runs: 0 });
+  });
+
+  test('leaves out what is blacked out', async () => {
+    const job = await placeJob(stores, { blackouts: ['* * * * *'] });
+    assert.deepEqual(await backfill({ ...doorOf().deps, scheduleOf }, job.name, asked), { runs: 0 });
+  });
+
+  const refused: [string, Partial<typeof asked>, RefusalKind, RegExp][] = [
+    ['into the future', { to: seconds(1) }, 'bad_input', /^to: expected a moment up to now/],
+    ['that ends before it begins', { from: noon, to: noon }, 'bad_input', /^from: expected a moment before/],
+    ['of too many due times', { from: seconds(-86_400 * 30) }, 'bad_input', /^from: expected at most 10000 due times .*, got 43200/],
+  ];
+  for (const [what, change, kind, says] of refused) {
+    test(`${what} is refused, and nothing is made`, async () => {
+      const job = await placeJob(stores);
+      await assert.rejects(backfill({ ...doorOf().deps, scheduleOf }, job.name, { ...asked, ...change }), refusal(kind, says));
+      assert.deepEqual(await rowsOf(job.name), []);
+    });
+  }
 });
