@@ -1,0 +1,86 @@
+// Two nodes, one of which is killed while its run is on: overlap is decided from rows, so it holds until they are settled.
+
+import assert from 'node:assert/strict';
+import test, { beforeEach, describe } from 'node:test';
+import { upkeep } from '../../src/runs/upkeep.ts';
+import { standingClock } from '../support/clock.ts';
+import { afterAll, claim, clear, fire, openStores, placeJob, placeNode, runNow, seconds, torn } from '../support/jobs.ts';
+import { keptLog } from '../support/log.ts';
+import { testDatabase } from '../support/postgres.ts';
+
+const { url } = await testDatabase(test);
+const one = openStores(test, url);
+const two = openStores(test, url);
+
+beforeEach(() => clear(one));
+test.afterEach(async () => assert.deepEqual(await torn(one), []));
+
+/** The first run is on, on a node that is killed; the second and third are due meanwhile, and the other node may have them. */
+async function killedDuring(overlap: string) {
+  const [killed, alive] = [await placeNode(one, 'killed'), await placeNode(two, 'alive')];
+  const job = await placeJob(one, { overlap });
+  const [first = assert.fail()] = await fire(one, job, seconds(0));
+  const running = await claim(one, [first.id], killed);
+  assert.equal(running.length, 1);
+  const later = [...(await fire(two, job, seconds(10))), ...(await fire(two, job, seconds(20)))];
+  const states = async (): Promise<string[]> => {
+    const rows = await Promise.all([first, ...later].map(({ id }) => runNow(one, id)));
+    return rows.map(({ state, reason }) => (reason === null ? state : `${state}: ${reason}`));
+  };
+  const take = async (): Promise<number> =>
+    (
+      await claim(
+        two,
+        later.map(({ id }) => id),
+        alive,
+        afterAll,
+      )
+    ).length;
+  const settle = async (): Promise<void> => {
+    await one.nodes.end(killed, 'lost');
+    const { runs, jobs, nodes } = two;
+    await upkeep({ clock: standingClock(seconds(7200)), log: keptLog().log, runs, jobs, nodes, retentionMs: undefined });
+  };
+  return { states, take, settle };
+}
+
+describe('with a node killed while its run is on, what is due next', () => {
+  test('skip: is skipped until that run is settled', async () => {
+    const { states, take, settle } = await killedDuring('skip');
+    assert.deepEqual(await states(), ['running', 'skipped: overlap', 'skipped: overlap']);
+    assert.equal(await take(), 0);
+    await settle();
+    assert.deepEqual(await states(), ['failed: lost', 'skipped: overlap', 'skipped: overlap']);
+  });
+
+  test('allow: runs beside it', async () => {
+    const { states, take } = await killedDuring('allow');
+    assert.equal(await take(), 2);
+    assert.deepEqual(await states(), ['running', 'running', 'running']);
+  });
+
+  test('wait: the first that waits runs when that run is settled, the others are skipped', async () => {
+    const { states, take, settle } = await killedDuring('wait');
+    assert.equal(await take(), 0);
+    assert.deepEqual(await states(), ['running', 'queued', 'skipped: overlap']);
+    await settle();
+    assert.equal(await take(), 1);
+    assert.deepEqual(await states(), ['failed: lost', 'running', 'skipped: overlap']);
+  });
+
+  test('wait_all: all wait for it, and then for each other', async () => {
+    const { states, take, settle } = await killedDuring('wait_all');
+    assert.equal(await take(), 0);
+    await settle();
+    assert.equal(await take(), 1);
+    assert.deepEqual(await states(), ['failed: lost', 'running', 'queued']);
+  });
+
+  test('replace: the last one due runs when that run is settled, the one between is cancelled', async () => {
+    const { states, take, settle } = await killedDuring('replace');
+    assert.equal(await take(), 0);
+    await settle();
+    assert.equal(await take(), 1);
+    assert.deepEqual(await states(), ['failed: lost', 'cancelled: replaced', 'running']);
+  });
+});
