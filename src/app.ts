@@ -165,7 +165,10 @@ async function start(given: Given, stops: Stops): Promise<App> {
   heartbeat.start();
 
   const upkeep = startUpkeep({ clock, log, runs: store.runs, jobs: store.jobs, nodes: store.nodes, retentionMs: config.retentionMs });
-  const producer = startProducer({ clock, log, runs: store.runs, send: backend.send, capacity: heartbeat.capacity }, dispatchBell);
+  const producer = startProducer(
+    { clock, log, runs: store.runs, send: backend.send, capacity: heartbeat.capacity, catchupPerSecond: config.catchupPerSecond },
+    dispatchBell,
+  );
   stops.add(async () => {
     await upkeep.stop();
     await producer.stop();

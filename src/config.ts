@@ -50,6 +50,8 @@ export type Config = {
   readonly worker: { readonly concurrency: number; readonly killGraceMs: number; readonly outputLimitBytes: number };
   readonly log: Settings['log'];
   /** For jobs that name no time zone. */
+  /** How many runs a second one node sends to catch up. */
+  readonly catchupPerSecond: number;
   readonly timezone: string;
   /** How long finished runs are kept; absent: for ever. */
   readonly retentionMs: number | undefined;
@@ -241,6 +243,7 @@ function makeConfig(settings: Settings, { port, warnings }: Environment, env: Va
     },
     log: settings.log,
     timezone: settings.crontab.timezone,
+    catchupPerSecond: settings.crontab.catchup_rate,
     retentionMs: settings.retention.runs === 0 ? undefined : settings.retention.runs,
     executors: executorsOf(settings.executors),
     inheritedEnv: inheritedFrom(env, settings.executors.shell.inherit_env),

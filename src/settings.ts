@@ -75,7 +75,7 @@ export const settingsShape = table({
     level: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent').default('info'),
     format: oneOf('auto', 'json', 'pretty').default('auto'),
   }).prefault({}),
-  crontab: table({ timezone: zoneName().default('UTC') }).prefault({}),
+  crontab: table({ timezone: zoneName().default('UTC'), catchup_rate: wholeNumber(1, 100_000).default(100) }).prefault({}),
   retention: table({ runs: duration('0s', '36500d').default(30 * 86_400_000) }).prefault({}),
   executors: executorsShape.prefault({}),
   jobs: z.unknown().optional(),

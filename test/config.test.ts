@@ -31,6 +31,7 @@ describe('the configuration', () => {
       worker: { concurrency: 50, killGraceMs: 10_000, outputLimitBytes: 262_144 },
       log: { level: 'info', format: 'auto' },
       timezone: 'UTC',
+      catchupPerSecond: 100,
       retentionMs: 30 * 86_400_000,
       executors: { shell: { enabled: true }, http: { responseLimitBytes: 1_048_576 }, modules: {} },
       inheritedEnv: {},

@@ -9,13 +9,15 @@ type Deps = {
   readonly clock: Clock;
   readonly log: Log;
   readonly runs: {
-    readonly markSent: (now: Date, window: number) => Promise<readonly number[]>;
+    readonly markSent: (now: Date, window: number, mostCatchup?: number) => Promise<readonly number[]>;
     readonly unmarkSent: (ids: readonly number[]) => Promise<void>;
     readonly nextReadyAt: (now: Date) => Promise<Date | undefined>;
   };
   readonly send: (messages: readonly Message[]) => Promise<void>;
   /** How many living workers there are, and how many runs they take at a time in all. */
   readonly capacity: () => { readonly workers: number; readonly slots: number };
+  /** So many runs a second may be sent to catch up, less what is live. */
+  readonly catchupPerSecond: number;
 };
 
 /** A worker fetches so many messages at a time. */
@@ -26,21 +28,32 @@ const mostInMessage = 100;
 
 /** Dispatches until stopped; `bell` wakes it. */
 export function startProducer(deps: Deps, bell: Bell): Loop {
-  return every(deps.clock, () => dispatch(deps), {
+  let allowance = deps.catchupPerSecond;
+  let at = deps.clock.monotonic();
+  const dispatchOn = async (): Promise<number> => {
+    const elapsedMs = deps.clock.monotonic() - at;
+    at += elapsedMs;
+    allowance = Math.min(deps.catchupPerSecond, allowance + (deps.catchupPerSecond * elapsedMs) / 1000);
+    const { sent, waitMs } = await dispatch(deps, Math.floor(allowance));
+    allowance = Math.max(0, allowance - sent);
+    return waitMs;
+  };
+  return every(deps.clock, dispatchOn, {
     bell,
     onFault: (fault) => deps.log.error({ err: fault }, 'dispatch_failed'),
   });
 }
 
-/** Sends what is ready, as far as it may lie in the queue; answers how many milliseconds the next look may wait. */
-export async function dispatch(deps: Deps): Promise<number> {
+/** Sends what is ready, as far as it may lie in the queue; answers how many, and how many milliseconds the next look may wait. */
+export async function dispatch(deps: Deps, mostCatchup?: number): Promise<{ sent: number; waitMs: number }> {
   const { workers, slots } = deps.capacity();
-  if (workers === 0) return longestSleepMs;
+  if (workers === 0) return { sent: 0, waitMs: longestSleepMs };
   const now = deps.clock.now();
-  const ids = await deps.runs.markSent(now, 4 * slots);
+  const ids = await deps.runs.markSent(now, 4 * slots, mostCatchup);
   if (ids.length > 0) await send(deps, ids, workers);
   const readyAt = await deps.runs.nextReadyAt(now);
-  return Math.min(longestSleepMs, Math.max(0, (readyAt?.getTime() ?? Infinity) - deps.clock.now().getTime()));
+  const waitMs = Math.min(longestSleepMs, Math.max(0, (readyAt?.getTime() ?? Infinity) - deps.clock.now().getTime()));
+  return { sent: ids.length, waitMs };
 }
 
 async function send(deps: Deps, ids: readonly number[], workers: number): Promise<void> {

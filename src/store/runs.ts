@@ -121,18 +121,23 @@ export function runStore(database: Database) {
     },
 
     /**
-     * Marks as sent what is to be sent now: of the first `window` ready runs (live before catch-up, oldest first) those that
-     * were never sent, or so long ago that their message must be lost: 15 s, doubled with every send up to 4 minutes.
-     * Served by unfinished_ready; the window is what bounds both the scan and how much lies in the queue.
+     * Marks as sent what is to be sent now: of the first `window` ready runs (live before catch-up, oldest first; of the latter
+     * `mostCatchup` at most) those that were never sent, or so long ago that their message must be lost: 15 s, doubled with every
+     * send up to 4 minutes. Served by unfinished_ready; the window is what bounds both the scan and how much lies in the queue.
      */
-    markSent: async (now: Date, window: number): Promise<number[]> => {
+    markSent: async (now: Date, window: number, mostCatchup = window): Promise<number[]> => {
       const isToBeSent = sql.part`(sent_at is null or sent_at < ${now}::timestamptz - interval '15 seconds' * 2 ^ least(sends - 1, 4))`;
+      const isReady = sql.part`state in ('queued', 'retrying') and not blocked and ready_at <= ${now}`;
       const rows = await sql<{ id: number }[]>`
-        with ahead as materialized (
+        with live as materialized (
             select run_id, sent_at, sends from belfry.unfinished
-             where state in ('queued', 'retrying') and not blocked and ready_at <= ${now}
-             order by catchup, ready_at, run_id
-             limit ${window}
+             where not catchup and ${isReady} order by ready_at, run_id limit ${window}
+        ), ahead as materialized (
+            select * from live
+            union all
+            (select run_id, sent_at, sends from belfry.unfinished
+              where catchup and ${isReady} order by ready_at, run_id
+              limit greatest(0, least(${mostCatchup}::bigint, ${window}::bigint - (select count(*) from live))))
         )
         update belfry.unfinished u set sent_at = ${now}, sends = u.sends + 1
          where u.run_id = any (array(

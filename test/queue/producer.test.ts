@@ -40,7 +40,7 @@ function nodeOf({ workers = 1, slots = 10, now = afterAll } = {}) {
     sent.push([...given]);
     return Promise.resolve();
   };
-  const deps = { clock, log, runs: stores.runs, send, capacity: () => ({ workers, slots }) };
+  const deps = { clock, log, runs: stores.runs, send, capacity: () => ({ workers, slots }), catchupPerSecond: 100 };
   return { deps, clock, queue, messages, sent: () => sent.flat().flatMap(({ runs }) => runs), batches: sent };
 }
 
@@ -60,7 +60,7 @@ describe('a dispatch', () => {
   test('sends nothing as long as there is no worker', async () => {
     const ids = await queued(5);
     const { deps, sent } = nodeOf({ workers: 0, slots: 0 });
-    assert.equal(await dispatch(deps), 1000);
+    assert.deepEqual(await dispatch(deps), { sent: 0, waitMs: 1000 });
     assert.deepEqual(sent(), []);
     assert.equal((await wayOf(stores, ids[0] ?? 0))?.sends, 0);
   });
@@ -97,14 +97,14 @@ describe('a dispatch', () => {
   });
 
   test('answers when the next run is ready: a second at most', async () => {
-    assert.equal(await dispatch(nodeOf({ now: noon }).deps), 1000);
+    assert.equal((await dispatch(nodeOf({ now: noon }).deps)).waitMs, 1000);
     const job = await placeJob(stores, { overlap: 'allow' });
     const [first] = await fire(stores, job, noon);
     const [run] = await claim(stores, [first?.id ?? 0], await placeNode(stores, 'worker'), noon);
     assert.ok(run);
     await stores.runs.record(failedOnce(run, seconds(0.3)));
-    assert.equal(await dispatch(nodeOf({ now: noon }).deps), 300);
-    assert.equal(await dispatch(nodeOf({ now: seconds(-60) }).deps), 1000);
+    assert.equal((await dispatch(nodeOf({ now: noon }).deps)).waitMs, 300);
+    assert.equal((await dispatch(nodeOf({ now: seconds(-60) }).deps)).waitMs, 1000);
   });
 });
 

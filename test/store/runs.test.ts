@@ -88,6 +88,18 @@ describe('what is to be sent', () => {
     assert.deepEqual(await runs.markSent(seconds(4), 100), ids.slice(3));
   });
 
+  test('of what is caught up are as many as may be, after all that is live', async () => {
+    const job = await placeJob(stores, { overlap: 'allow' });
+    const late = await fire(stores, job, ...[0, 1, 2].map((second) => ({ dueAt: seconds(second), catchup: true })));
+    const live = await fire(stores, job, seconds(10), seconds(11));
+    const [first = 0, ...others] = late.map(({ id }) => id).sort((a, b) => a - b);
+    const idsOfLive = live.map(({ id }) => id).sort((a, b) => a - b);
+    assert.deepEqual(await runs.markSent(afterAll, 100, 0), idsOfLive);
+    assert.deepEqual(await runs.markSent(afterAll, 100, 1), [first]);
+    assert.deepEqual(await runs.markSent(afterAll, 3, 100), [], 'the window is full');
+    assert.deepEqual(await runs.markSent(afterAll, 100, 100), others);
+  });
+
   test('is no more than fits in the window, what was sent and not begun included', async () => {
     const ids = await queued(10);
     assert.deepEqual(await runs.markSent(afterAll, 4), ids.slice(0, 4));
