@@ -233,6 +233,7 @@ describe('the config.toml that comes with Belfry', () => {
         'level',
         'format',
         'timezone',
+        'catchup_rate',
         'runs',
         'enabled',
         'inherit_env',
