@@ -1,11 +1,14 @@
-// The command line: starts Belfry and stops it on a signal. The only file that may end the process.
+// The program: starts Belfry and stops it on a signal, or does what the command line asks for. The only file that may end
+// the process. What only Belfry itself needs is imported when it starts: `belfry next` shall answer at once.
 
 import { readFile } from 'node:fs/promises';
-import { builtInExecutors, startApp, type App } from './app.ts';
-import { ConfigError, loadConfig } from './config.ts';
+import { text } from 'node:stream/consumers';
+import type { App } from './app.ts';
+import { isStart, runCommand } from './cli/cli.ts';
+import { systemClock } from './clock.ts';
+import { ConfigError, loadConfig, type Kinds } from './config.ts';
 import { messageOf, Refusal } from './errors.ts';
-import { loadExecutors } from './executors/registry.ts';
-import { makeLog, type Log } from './observe/log.ts';
+import type { Log } from './observe/log.ts';
 
 // Exit codes as in sysexits.h.
 const exitUnavailable = 69;
@@ -20,9 +23,38 @@ const longestStopMs = 20_000;
 // npm hands on to us a Ctrl-C that the terminal has sent to us already: so soon, a second signal is the same one.
 const sameSignalMs = 500;
 
-await main();
+const args = process.argv.slice(2);
+if (isStart(args)) await start();
+else await answer();
 
-async function main(): Promise<void> {
+/** Does a sub-command of a moment. The process ends by itself, when all of its output has been taken. */
+async function answer(): Promise<void> {
+  // Whoever reads may have seen enough, as `head` does.
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (fault: NodeJS.ErrnoException) => {
+      if (fault.code !== 'EPIPE') throw fault;
+    });
+  }
+  process.exitCode = await runCommand(
+    {
+      now: systemClock.now(),
+      cwd: process.cwd(),
+      version: await version(),
+      out: (written) => void process.stdout.write(written),
+      err: (written) => void process.stderr.write(written),
+      readInput: () => text(process.stdin),
+      loadJobs: async (file) => {
+        const { config, definitions } = await load(file);
+        return { file: config.file, definitions };
+      },
+      kinds: shippedKinds,
+    },
+    args,
+  );
+}
+
+async function start(): Promise<void> {
+  const [{ startApp }, { makeLog }] = await Promise.all([import('./app.ts'), import('./observe/log.ts')]);
   const loaded = await load().catch(endWith);
   const { config } = loaded;
   const log = makeLog(config.log);
@@ -49,11 +81,21 @@ async function main(): Promise<void> {
   }
 }
 
-function load() {
-  return loadConfig({
+async function load(file?: string) {
+  return await loadConfig({
     cwd: process.cwd(),
-    loadExecutors: (executors, baseDir, config) => loadExecutors(builtInExecutors(config), executors.modules, baseDir),
+    ...(file === undefined ? {} : { file }),
+    loadExecutors: async (executors, baseDir, config) => {
+      const [{ builtInExecutors }, { loadExecutors }] = await Promise.all([import('./app.ts'), import('./executors/registry.ts')]);
+      return await loadExecutors(builtInExecutors(config), executors.modules, baseDir);
+    },
   });
+}
+
+/** The executor that judges the commands of a crontab. */
+async function shippedKinds(): Promise<Kinds> {
+  const { shellExecutor } = await import('./executors/shell.ts');
+  return new Map([['shell', shellExecutor({ outputLimitBytes: 0, inheritedEnv: {} })]]);
 }
 
 async function version(): Promise<string> {
