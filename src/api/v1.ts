@@ -7,9 +7,12 @@ import { show } from '../faults.ts';
 import { inputOfRow } from '../jobs/written.ts';
 import { flag, table, wholeNumber } from '../shapes.ts';
 import type { JobRow } from '../store/jobs.ts';
+import { previewFor } from './preview.ts';
 import { bodyOf, shaped, type DoorEnv } from './wire.ts';
 
 type Deps = {
+  /** For a preview that names no zone, as for a job. */
+  readonly defaultTimezone: string;
   readonly jobs: {
     readonly list: (after: string, limit: number) => Promise<readonly JobRow[]>;
     readonly byName: (name: string) => Promise<JobRow | undefined>;
@@ -52,6 +55,8 @@ export function v1Api(deps: Deps): Hono<DoorEnv> {
     const run = await deps.trigger(nameOf(c), { override, traceId: c.get('traceId') });
     return c.json({ id: run.id }, 202);
   });
+
+  app.get('/schedule/preview', (c) => c.json(previewFor(c.req.query(), c.get('now'), deps.defaultTimezone)));
 
   return app;
 

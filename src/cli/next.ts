@@ -26,7 +26,7 @@ With -o json it prints an array of moments in UTC.`,
   run: (deps, given) => {
     const [expr] = given.positionals;
     if (expr === undefined) throw new Refusal('bad_input', 'expected an expression such as "30 2 * * *", got nothing');
-    const timezone = timezoneOf(expr, given.value('tz'));
+    const timezone = timezoneOf(expr, given.value('tz'), 'UTC');
     const from = given.value('from');
     const preview = previewOf({
       expr,

@@ -2,7 +2,7 @@
 // due times, so that ten thousand jobs over a year take seconds. Pure.
 
 import type { Schedule } from './expression.ts';
-import { changesBetween, seek, zoneOf } from './zone.ts';
+import { changesBetween, seek, zoneOf, type Change } from './zone.ts';
 
 /** Schedules that are due at the same moments are looked at once; `weight` says how many they are. */
 export type Weighed = { readonly schedule: Schedule; readonly timezone: string; readonly weight: number };
@@ -90,15 +90,18 @@ function calmDays(timezone: string, start: number, end: number): (at: number) =>
   const offsetBefore = changes[0]?.before ?? seek(zoneOf(timezone), start);
   let index = 0;
   return (at) => {
-    while (index < changes.length && (changes[index]?.at.getTime() ?? 0) / 1000 <= at) index++;
+    while (secondOf(changes[index], Infinity) <= at) index++;
     const [last, next] = [changes[index - 1], changes[index]];
     const offset = last?.after ?? offsetBefore;
     const begun = Math.floor((at + offset) / day) * day - offset;
     const isClear = begun >= start && begun + day <= end;
-    const isAfterLast = last === undefined || begun >= last.at.getTime() / 1000 + day;
-    const isBeforeNext = next === undefined || begun + day <= next.at.getTime() / 1000;
-    return isClear && isAfterLast && isBeforeNext ? begun : undefined;
+    const isCalm = begun >= secondOf(last, -Infinity) + day && begun + day <= secondOf(next, Infinity);
+    return isClear && isCalm ? begun : undefined;
   };
+}
+
+function secondOf(change: Change | undefined, otherwise: number): number {
+  return change === undefined ? otherwise : change.at.getTime() / 1000;
 }
 
 function nextOf(schedule: Schedule, from: number): number {
