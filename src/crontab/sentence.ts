@@ -57,6 +57,10 @@ function isPlainDate([day = '', month = '', weekday = '', year = '']: readonly s
   return isPlainDay(day) && isPlainWeekday(weekday) && isPlainMonth(month) && /^(any|one|range)$/.test(kindOf(year, 0));
 }
 
+function isAny(field: string): boolean {
+  return field === '*' || field === '?';
+}
+
 function isPlainDay(field: string): boolean {
   return isAny(field) || /^(L|LW|[1-9]\d?W)$/i.test(field) || /^(one|list|range)$/.test(kindOf(field, 0));
 }

@@ -9,7 +9,7 @@ describe('GET /v1/schedule/preview', () => {
   before(async () => {
     doors = await openDoors(scope);
   });
-  const ask = (query: Record<string, string>) => doors.v1('GET', `/schedule/preview?${new URLSearchParams(query)}`);
+  const ask = (query: Record<string, string>) => doors.v1('GET', `/schedule/preview?${new URLSearchParams(query).toString()}`);
 
   test('answers the sentence, the next times, and what happens when clocks change', async () => {
     const { status, json } = await ask({ expr: '30 2 * * *', timezone: 'America/New_York', from: '2026-03-07T12:00:00Z', n: '2' });

@@ -29,7 +29,7 @@ describe('belfry import crontab', () => {
     const { jobs } = await imported(t, crontab);
     const common = { type: 'shell', shell: '/bin/bash', cwd: '/srv/app' };
     assert.deepEqual(
-      jobs.map(({ command }) => command),
+      jobs.map(({ command }) => ({ ...command, env: { ...(command['env'] as object) } })),
       [
         { ...common, target: 'a', env: { HOME: '/srv/app', LEVEL: 'info 1', ODD: "it's" } },
         { ...common, target: 'b', env: { HOME: '/srv/app', LEVEL: 'debug', ODD: "it's" } },

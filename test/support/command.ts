@@ -28,8 +28,8 @@ export async function belfry(args: readonly string[], given: Given = {}): Promis
 export async function run(program: string, args: readonly string[], { cwd = tmpdir(), input = '', env = {} }: Given = {}): Promise<Ended> {
   const child = spawn(program, args, { cwd, env: { PATH: process.env['PATH'], HOME: tmpdir(), ...env } });
   child.stdin.end(input);
-  const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
-  return { code: code as number | null, out, err };
+  const [out, err, ended] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
+  return { code: ended[0] as number | null, out, err };
 }
 
 /** The PATH of somebody who has not got our Node: without the folders of node_modules, where npm puts it first. */
