@@ -119,12 +119,13 @@ export default defineConfig({
       [contract],
     ),
     room(
-      [
-        ...['bits', 'calendar', 'due', 'expression', 'fields', 'pattern', 'schedule', 'schedules', 'zone'],
-        ...['written', 'wording', 'sentence', 'moment', 'clock-changes', 'preview', 'collisions', 'simulate'],
-      ].map((word) => `crontab/${word}.ts`),
+      'bits calendar due expression fields pattern schedule schedules zone written wording sentence moment clock-changes preview collisions simulate'
+        .split(' ')
+        .map((word) => `crontab/${word}.ts`),
       [...notBelowWork, ...hands],
     ),
+    // Plain JavaScript, of which nobody knows the types; an old Node has to be able to start it.
+    { files: ['bin/**'], rules: { 'typescript/no-unsafe-assignment': 'off', 'typescript/no-unsafe-return': 'off' } },
     { files: ['src/main.ts', 'bench/**', 'test/**'], rules: { 'no-console': 'off' } },
   ],
 });

@@ -2,7 +2,7 @@
 // the process. What only Belfry itself needs is imported when it starts: `belfry next` shall answer at once.
 
 import { readFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
+import { text as textOf } from 'node:stream/consumers';
 import type { App } from './app.ts';
 import { isStart, runCommand } from './cli/cli.ts';
 import { systemClock } from './clock.ts';
@@ -42,7 +42,7 @@ async function answer(): Promise<void> {
       version: await version(),
       out: (written) => void process.stdout.write(written),
       err: (written) => void process.stderr.write(written),
-      readInput: () => text(process.stdin),
+      readInput: () => textOf(process.stdin),
       loadJobs: async (file) => {
         const { config, definitions } = await load(file);
         return { file: config.file, definitions };
@@ -94,8 +94,8 @@ async function load(file?: string) {
 
 /** The executor that judges the commands of a crontab. */
 async function shippedKinds(): Promise<Kinds> {
-  const { shellExecutor } = await import('./executors/shell.ts');
-  return new Map([['shell', shellExecutor({ outputLimitBytes: 0, inheritedEnv: {} })]]);
+  const [{ shellExecutor }, { loadExecutors }] = await Promise.all([import('./executors/shell.ts'), import('./executors/registry.ts')]);
+  return await loadExecutors([shellExecutor({ outputLimitBytes: 0, inheritedEnv: {} })], {}, process.cwd());
 }
 
 async function version(): Promise<string> {

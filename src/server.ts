@@ -39,6 +39,7 @@ export function makeApp(deps: Deps): Hono<DoorEnv> {
 const welcome = `Belfry is running.
 
   /v1/jobs                 the jobs, and when each is due next
+  /v1/schedule/preview     when an expression is due (?expr=…&timezone=…)
   /listJobRecord           what has run, newest first
   /getJobRecordResult      the output of one run
   /createJob               make a job

@@ -9,9 +9,12 @@ import { inputOfRow } from '../jobs/written.ts';
 import type { BackfillOptions } from '../runs/control.ts';
 import { flag, oneOf, prose, table, wholeNumber } from '../shapes.ts';
 import type { JobRow } from '../store/jobs.ts';
+import { previewFor } from './preview.ts';
 import { bodyOf, shaped, type DoorEnv } from './wire.ts';
 
 type Deps = {
+  /** For a preview that names no zone, as for a job. */
+  readonly defaultTimezone: string;
   readonly jobs: {
     readonly list: (after: string, limit: number) => Promise<readonly JobRow[]>;
     readonly byName: (name: string) => Promise<JobRow | undefined>;
@@ -67,6 +70,8 @@ export function v1Api(deps: Deps): Hono<DoorEnv> {
     const { only_missing: onlyMissing, ...range } = shaped(backfillRequest, await bodyOf(c));
     return c.json(await deps.backfill(nameOf(c), { ...range, onlyMissing, traceId: c.get('traceId') }), 202);
   });
+
+  app.get('/schedule/preview', (c) => c.json(previewFor(c.req.query(), c.get('now'), deps.defaultTimezone)));
 
   return app;
 

@@ -1,7 +1,7 @@
 // The command line: which sub-command was asked for, its help, and what its end is to a shell.
 
 import { ConfigError } from '../config.ts';
-import { Refusal } from '../errors.ts';
+import { Refusal, type RefusalKind } from '../errors.ts';
 import { hintFor, show } from '../faults.ts';
 import { helpOption, readArguments } from './arguments.ts';
 import { exits, type Command, type Deps } from './command.ts';
@@ -27,27 +27,24 @@ export async function runCommand(deps: Deps, args: readonly string[]): Promise<n
   try {
     return await dispatch(deps, args);
   } catch (thrown) {
-    if (thrown instanceof ConfigError) deps.err(`${thrown.message}\n`);
-    else if (thrown instanceof Refusal) deps.err(`belfry: ${thrown.message}\n`);
-    else throw thrown;
-    if (thrown instanceof ConfigError) return exits.badConfig;
-    return exitOf(thrown);
+    if (thrown instanceof ConfigError) {
+      deps.err(`${thrown.message}\n`);
+      return exits.badConfig;
+    }
+    if (!(thrown instanceof Refusal)) throw thrown;
+    deps.err(`belfry: ${thrown.message}\n`);
+    return exitOf[thrown.kind];
   }
 }
 
-function exitOf({ kind }: Refusal): number {
-  switch (kind) {
-    case 'bad_input':
-    case 'too_large':
-      return exits.refused;
-    case 'unavailable':
-      return exits.unavailable;
-    case 'not_found':
-    case 'conflict':
-    case 'not_allowed':
-      return exits.failed;
-  }
-}
+const exitOf: Readonly<Record<RefusalKind, number>> = {
+  bad_input: exits.refused,
+  too_large: exits.refused,
+  unavailable: exits.unavailable,
+  not_found: exits.failed,
+  conflict: exits.failed,
+  not_allowed: exits.failed,
+};
 
 async function dispatch(deps: Deps, [word = '', ...rest]: readonly string[]): Promise<number> {
   if (word === '--version' || word === '-V') return say(deps, `${deps.version}\n`);

@@ -26,7 +26,8 @@ With -o json it prints an array of moments in UTC.`,
   run: (deps, given) => {
     const [expr] = given.positionals;
     if (expr === undefined) throw new Refusal('bad_input', 'expected an expression such as "30 2 * * *", got nothing');
-    const timezone = timezoneOf(expr, given.value('tz'));
+    const json = wantsJson(given);
+    const timezone = timezoneOf(expr, given.value('tz'), 'UTC');
     const from = given.value('from');
     const preview = previewOf({
       expr,
@@ -36,7 +37,6 @@ With -o json it prints an array of moments in UTC.`,
       most: numberOf(given, 'number', 1, mostTimes) ?? defaultTimes,
       now: deps.now,
     });
-    const json = wantsJson(given);
     deps.out(json ? `${JSON.stringify(preview.times.map(({ dueAt }) => dueAt))}\n` : told(preview));
     return Promise.resolve(exits.done);
   },

@@ -2,10 +2,13 @@
 // due times, so that ten thousand jobs over a year take seconds. Pure.
 
 import type { Schedule } from './expression.ts';
-import { changesBetween, seek, zoneOf } from './zone.ts';
+import { changesBetween, seek, zoneOf, type Change } from './zone.ts';
+
+/** What can be counted: a schedule as it was written, or `several`, whose due times have no order that could be made use of. */
+export type Countable = Schedule | (Pick<Schedule, 'next' | 'count'> & { readonly kind: 'several' });
 
 /** Schedules that are due at the same moments are looked at once; `weight` says how many they are. */
-export type Weighed = { readonly schedule: Schedule; readonly timezone: string; readonly weight: number };
+export type Weighed = { readonly schedule: Countable; readonly timezone: string; readonly weight: number };
 
 export type Collisions = {
   /** Of all schedules together. */
@@ -48,7 +51,9 @@ function busiest({ at, count }: { at: number; count: number }): Busiest | undefi
 type Tally = Uint16Array | Uint32Array;
 
 function addTo(tally: Tally, group: Weighed, start: number, end: number): void {
-  if (group.schedule.kind === 'every') addPeriod(tally, group, start, end);
+  if (group.schedule.kind === 'several')
+    for (let at = nextOf(group.schedule, start); at < end; at = nextOf(group.schedule, at + 1)) add(tally, at - start, group.weight);
+  else if (group.schedule.kind === 'every') addPeriod(tally, group, start, end);
   else addDays(tally, group, start, end);
 }
 
@@ -78,7 +83,7 @@ function addDays(tally: Tally, { schedule, timezone, weight }: Weighed, start: n
   }
 }
 
-function timesOf(schedule: Schedule, begun: number): number[] {
+function timesOf(schedule: Countable, begun: number): number[] {
   const times: number[] = [];
   for (let at = nextOf(schedule, begun); at < begun + day; at = nextOf(schedule, at + 1)) times.push(at - begun);
   return times;
@@ -90,18 +95,21 @@ function calmDays(timezone: string, start: number, end: number): (at: number) =>
   const offsetBefore = changes[0]?.before ?? seek(zoneOf(timezone), start);
   let index = 0;
   return (at) => {
-    while (index < changes.length && (changes[index]?.at.getTime() ?? 0) / 1000 <= at) index++;
+    while (secondOf(changes[index], Infinity) <= at) index++;
     const [last, next] = [changes[index - 1], changes[index]];
     const offset = last?.after ?? offsetBefore;
     const begun = Math.floor((at + offset) / day) * day - offset;
     const isClear = begun >= start && begun + day <= end;
-    const isAfterLast = last === undefined || begun >= last.at.getTime() / 1000 + day;
-    const isBeforeNext = next === undefined || begun + day <= next.at.getTime() / 1000;
-    return isClear && isAfterLast && isBeforeNext ? begun : undefined;
+    const isCalm = begun >= secondOf(last, -Infinity) + day && begun + day <= secondOf(next, Infinity);
+    return isClear && isCalm ? begun : undefined;
   };
 }
 
-function nextOf(schedule: Schedule, from: number): number {
+function secondOf(change: Change | undefined, otherwise: number): number {
+  return change === undefined ? otherwise : change.at.getTime() / 1000;
+}
+
+function nextOf(schedule: Countable, from: number): number {
   const next = schedule.next(new Date((from - 1) * 1000));
   return next === undefined ? Infinity : next.getTime() / 1000;
 }

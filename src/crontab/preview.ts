@@ -8,8 +8,7 @@ import { sentenceOf } from './sentence.ts';
 
 export type Asked = {
   readonly expr: string;
-  /** Absent: the zone in the expression, else UTC. */
-  readonly timezone?: string | undefined;
+  readonly timezone: string;
   /** The job's name, which decides what `H` and `@every` come to. */
   readonly name: string;
   /** Due times strictly after this. */
@@ -40,8 +39,7 @@ export type Preview = {
 const clockChangesTold = 2;
 
 /** The preview of an expression. Throws the Refusal of parseExpression. */
-export function previewOf({ expr, timezone: named, name, after, most, now }: Asked): Preview {
-  const timezone = timezoneOf(expr, named);
+export function previewOf({ expr, timezone, name, after, most, now }: Asked): Preview {
   const schedule = parseExpression(expr, timezone, name);
   const times: PreviewedTime[] = [];
   for (let at = schedule.next(after); at && times.length < most; at = schedule.next(at)) {
@@ -51,7 +49,7 @@ export function previewOf({ expr, timezone: named, name, after, most, now }: Ask
   return { expr, timezone, sentence: sentenceOf(expr, name), times, clockChanges };
 }
 
-/** The zone that an expression is read in: the one named beside it, else the one in it, else UTC. */
-export function timezoneOf(expr: string, named: string | undefined): string {
-  return named ?? zoneIn(expr) ?? 'UTC';
+/** The zone that an expression is read in: the one named beside it, else the one in it, else the usual one. */
+export function timezoneOf(expr: string, named: string | undefined, usual: string): string {
+  return named ?? zoneIn(expr) ?? usual;
 }

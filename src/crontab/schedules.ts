@@ -30,6 +30,12 @@ export function expressionsIn(expr: string): string[] {
   return expr.split('\n');
 }
 
+/** Whether one expression is all that a job says about when. */
+export function isPlain(job: Scheduled & { readonly maxRuns?: number | null }): boolean {
+  const isBound = Boolean(job.startsAt) || Boolean(job.endsAt) || Boolean(job.maxRuns);
+  return !isBound && !job.spreadMs && !job.blackouts?.length && !job.expr.includes('\n');
+}
+
 /** Puts a job's schedule together of what was parsed before. Keeps the last `most` expressions. Throws as parseExpression. */
 export function rememberSchedules(most = 10_000): (job: Scheduled) => JobSchedule {
   const parse = rememberExpressions(most);
@@ -38,8 +44,8 @@ export function rememberSchedules(most = 10_000): (job: Scheduled) => JobSchedul
     const expressions = expressionsIn(job.expr).map((expr) => parse({ name, expr, timezone }));
     const [first] = expressions;
     if (!first) throw new Refusal('bad_input', 'expr: expected at least one expression');
-    const isPlain = !job.startsAt && !job.endsAt && !job.spreadMs && !job.blackouts?.length;
-    if (expressions.length === 1) return isPlain ? first : changed(first, job);
+    if (isPlain(job)) return first;
+    if (expressions.length === 1) return changed(first, job);
     return changed(unite(expressions), job);
   };
 }

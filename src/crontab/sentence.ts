@@ -42,19 +42,27 @@ const plainTimes: Readonly<Record<string, readonly Kind[]>> = {
 };
 
 function isPlain(fields: readonly string[]): boolean {
-  const [second = '', minute = '', hour = '', day = '', month = '', weekday = '', year = ''] = fields;
+  return isPlainTime(fields) && isPlainDate(fields.slice(3));
+}
+
+function isPlainTime([second = '', minute = '', hour = '']: readonly string[]): boolean {
   const seconds = second === '0' ? 'zero' : kindOf(second, 60);
-  const minutes = kindOf(minute, 60);
   const hours = hour === '22-2' ? 'range' : kindOf(hour, 24);
-  if (plainTimes[`${seconds} ${minutes}`]?.includes(hours) !== true) return false;
-  const isAnyDay = isAny(day);
-  if (!isAnyDay && !isAny(weekday)) return false;
-  if (!isAnyDay && !/^(L|LW|[1-9]\d?W)$/i.test(day) && !/^(one|list|range)$/.test(kindOf(day, 0))) return false;
-  return isPlainWeekday(weekday) && isPlainMonth(month) && /^(any|one|range)$/.test(kindOf(year, 0));
+  return plainTimes[`${seconds} ${kindOf(minute, 60)}`]?.includes(hours) === true;
+}
+
+// Of two fields for the day it words neither as it is meant.
+function isPlainDate([day = '', month = '', weekday = '', year = '']: readonly string[]): boolean {
+  if (!isAny(day) && !isAny(weekday)) return false;
+  return isPlainDay(day) && isPlainWeekday(weekday) && isPlainMonth(month) && /^(any|one|range)$/.test(kindOf(year, 0));
 }
 
 function isAny(field: string): boolean {
   return field === '*' || field === '?';
+}
+
+function isPlainDay(field: string): boolean {
+  return isAny(field) || /^(L|LW|[1-9]\d?W)$/i.test(field) || /^(one|list|range)$/.test(kindOf(field, 0));
 }
 
 const weekdayName = '(?:SUN|MON|TUE|WED|THU|FRI|SAT)';

@@ -1,12 +1,12 @@
 // What a set of jobs would do in a range of time if all went well: how often each would be due, and when many are at once. The
 // same schedules that the ticker asks, under a clock of its own. Pure.
 
-import { collisionsOf, type Busiest, type Collisions, type Weighed } from './collisions.ts';
-import type { Schedule } from './expression.ts';
-import { rememberSchedules } from './schedules.ts';
+import { collisionsOf, type Busiest, type Collisions, type Countable, type Weighed } from './collisions.ts';
+import { parseExpression } from './expression.ts';
+import { isPlain, rememberSchedules, type JobSchedule, type Scheduled } from './schedules.ts';
 import { fieldsOf } from './written.ts';
 
-type Job = { readonly name: string; readonly expr: string; readonly timezone: string; readonly enabled: boolean };
+type Job = Scheduled & { readonly enabled: boolean; readonly maxRuns?: number };
 
 /** A moment with many due times, and whose they are, of which the first few are named. */
 export type Peak = Busiest & { readonly jobs: readonly string[]; readonly moreJobs: number };
@@ -32,8 +32,11 @@ const mostNamed = 10;
 export function simulate(jobs: readonly Job[], from: Date, to: Date): Simulation {
   const [start, end] = [from, to].map((moment) => new Date(Math.floor(moment.getTime() / minuteMs) * minuteMs)) as [Date, Date];
   const scheduleOf = rememberSchedules();
-  const scheduled = jobs.map((job) => ({ job, schedule: scheduleOf(job) }));
   const [before, last] = [secondBefore(start), secondBefore(end)];
+  const scheduled = jobs.map((job) => ({
+    job,
+    schedule: isPlain(job) ? parseExpression(job.expr, job.timezone, job.name) : startsOf(scheduleOf(job), job.maxRuns, before),
+  }));
   const simulated = scheduled.map(({ job, schedule }) => {
     const dueTimes = job.enabled ? schedule.count(before, last) : 0;
     return { ...job, dueTimes, first: dueTimes > 0 ? schedule.next(before) : undefined };
@@ -50,10 +53,35 @@ export function simulate(jobs: readonly Job[], from: Date, to: Date): Simulation
   };
 }
 
-type Scheduled = { readonly job: Job; readonly schedule: Schedule };
+type Starting = { readonly job: Job; readonly schedule: Countable };
+
+/** When the runs of a job start, after what is blacked out is left out and the others are spread; gone through one by one. */
+function startsOf(schedule: JobSchedule, maxRuns: number | undefined, before: Date): Countable {
+  const startOf = (due: Date): Date => new Date(Math.floor(schedule.readyAt(due).getTime() / 1000) * 1000);
+  const next = (after: Date): Date | undefined => {
+    // Spread, a start may be after a moment that its due time is not.
+    const late = schedule.previous(new Date(after.getTime() + 1));
+    let due = late && startOf(late) > after ? late : schedule.next(after);
+    while (due && schedule.isBlackedOut(due)) due = schedule.next(due);
+    return due && startOf(due);
+  };
+  let end = new Date(8.64e15);
+  let start = next(before);
+  for (let runs = 1; start && maxRuns !== undefined && runs <= maxRuns; runs++) [end, start] = [start, next(start)];
+  const within = (after: Date): Date | undefined => {
+    const found = next(after);
+    return found && found <= end ? found : undefined;
+  };
+  const count = (after: Date, upTo: Date): number => {
+    let found = 0;
+    for (let each = within(after); each && each <= upTo; each = within(each)) found++;
+    return found;
+  };
+  return { kind: 'several', next: within, count };
+}
 
 // Whatever is due at the same moments in one group, however it is written: a thousand jobs `H * * * *` are sixty groups.
-function grouped(due: readonly Scheduled[]): Weighed[] {
+function grouped(due: readonly Starting[]): Weighed[] {
   const groups = new Map<string, Weighed>();
   for (const { job, schedule } of due) {
     const key = keyOf(job, schedule);
@@ -62,14 +90,15 @@ function grouped(due: readonly Scheduled[]): Weighed[] {
   return [...groups.values()];
 }
 
-function keyOf({ name, expr, timezone }: Job, schedule: Schedule): string {
+function keyOf({ name, expr, timezone }: Job, schedule: Countable): string {
+  if (schedule.kind === 'several') return name;
   const fields = fieldsOf(expr, name);
   if (fields !== undefined) return `${timezone} ${schedule.isFixedTime} ${fields.join(' ')}`;
   const first = schedule.next(new Date(0));
   return `${schedule.kind} ${first?.getTime()} ${first && schedule.next(first)?.getTime()}`;
 }
 
-function peakOf(busiest: Busiest, due: readonly Scheduled[], lengthMs: number): Peak {
+function peakOf(busiest: Busiest, due: readonly Starting[], lengthMs: number): Peak {
   const before = secondBefore(busiest.at);
   const last = secondBefore(new Date(busiest.at.getTime() + lengthMs));
   const names = due.filter(({ schedule }) => schedule.count(before, last) > 0).map(({ job }) => job.name);

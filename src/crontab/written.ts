@@ -46,6 +46,7 @@ function withoutHash(kind: FieldKind, field: string, seed: string): string {
 }
 
 // What `H` comes to is evenly spaced; written as a range it stays within the length of an expression.
-function rangeText([first = 0, second, ...rest]: readonly number[]): string {
-  return second === undefined ? String(first) : `${first}-${rest.at(-1) ?? second}/${second - first}`;
+function rangeText(values: readonly number[]): string {
+  const [first = 0, following] = values;
+  return following === undefined ? String(first) : `${first}-${values.at(-1) ?? following}/${following - first}`;
 }

@@ -14,6 +14,9 @@ export type CrontabJob = {
   readonly name: string;
   readonly expr: string;
   readonly timezone: string | undefined;
+  /** As it was written. */
+  readonly command: string;
+  /** What the shell is given, with the PATH of the crontab. */
   readonly target: string;
   readonly shell: string | undefined;
   readonly cwd: string | undefined;
@@ -53,7 +56,7 @@ export function readCrontab(text: string, options: CrontabOptions): Crontab {
     if (variable) set(settings, variable, warn);
     else {
       const job = jobIn(trimmed, settings, options, warn);
-      if (job) jobs.push({ line, name: nameFor(job.target, names), ...job });
+      if (job) jobs.push({ line, name: nameFor(job.command, names), ...job });
     }
   }
   return { jobs, warnings };
@@ -75,35 +78,32 @@ function variableIn(line: string): Variable | undefined {
   return { name, value: /^(["'])(.*)\1$/s.exec(value)?.[2] ?? value };
 }
 
+const noMail = 'Belfry sends no mail of what a command prints; the output is kept with each run instead';
+const ownSetting = 'cron’s own setting has no like here; left out';
+
+// What can't be carried over.
+const dropped: Readonly<Record<string, string>> = {
+  MAILTO: noMail,
+  MAILFROM: noMail,
+  CONTENT_TYPE: ownSetting,
+  CONTENT_TRANSFER_ENCODING: ownSetting,
+  RANDOM_DELAY: ownSetting,
+  START_HOURS_RANGE: ownSetting,
+};
+
 function set(settings: Settings, { name, value }: Variable, warn: Warn): void {
-  switch (name) {
-    case 'SHELL':
-      settings.shell = value === '/bin/sh' || value === '' ? undefined : value;
-      return;
-    case 'PATH':
-      settings.path = value;
-      return;
-    case 'CRON_TZ':
-      return setTimezone(settings, value, warn);
-    case 'MAILTO':
-    case 'MAILFROM':
-      if (value !== '') warn(`${name}: Belfry sends no mail of what a command prints; the output is kept with each run instead`);
-      return;
-    case 'CONTENT_TYPE':
-    case 'CONTENT_TRANSFER_ENCODING':
-    case 'RANDOM_DELAY':
-    case 'START_HOURS_RANGE':
-      return warn(`${name}: cron’s own setting has no like here; left out`);
-    case 'HOME':
-      if (value.startsWith('/')) settings.cwd = value;
-      break;
-    case 'TZ':
-      warn(
-        'TZ: carried into the environment of the jobs below; a cron that reads it as the time zone of the schedule needs CRON_TZ or --tz',
-      );
-      break;
+  if (Object.hasOwn(dropped, name)) {
+    // An empty MAILTO asks for no mail, which is what it gets.
+    if (value !== '') warn(`${name}: ${dropped[name]}`);
+  } else if (name === 'SHELL') settings.shell = value === '/bin/sh' || value === '' ? undefined : value;
+  else if (name === 'PATH') settings.path = value;
+  else if (name === 'CRON_TZ') setTimezone(settings, value, warn);
+  else {
+    if (name === 'HOME' && value.startsWith('/')) settings.cwd = value;
+    if (name === 'TZ')
+      warn('TZ: carried into the environment only; where cron reads it as the time zone of the schedule, say CRON_TZ or --tz');
+    settings.env.set(name, value);
   }
-  settings.env.set(name, value);
 }
 
 function setTimezone(settings: Settings, value: string, warn: Warn): void {
@@ -112,31 +112,37 @@ function setTimezone(settings: Settings, value: string, warn: Warn): void {
     warn(`CRON_TZ: expected an IANA time zone such as Europe/Berlin, got ${show(value)}; the jobs below it are left out`);
 }
 
-function jobIn(line: string, settings: Settings, { hasUsers }: CrontabOptions, warn: Warn): Omit<CrontabJob, 'line' | 'name'> | undefined {
-  const parts = /^(@\S+|(?:\S+[ \t]+){4}\S+)(?:[ \t]+(.*))?$/s.exec(line);
-  if (parts?.[1] === undefined) {
+type Read = Omit<CrontabJob, 'line' | 'name'>;
+
+function jobIn(line: string, settings: Settings, { hasUsers }: CrontabOptions, warn: Warn): Read | undefined {
+  const [, fields, rest = ''] = /^(@\S+|(?:\S+[ \t]+){4}\S+)(?:[ \t]+(.*))?$/s.exec(line) ?? [];
+  if (fields === undefined) {
     warn(`expected five fields and a command, @daily and a command, or NAME=value, got ${show(line)}; left out`);
     return undefined;
   }
-  const rest = parts[2] ?? '';
-  const [, user, afterUser] = hasUsers ? (/^(\S+)(?:[ \t]+(.*))?$/s.exec(rest) ?? []) : [];
-  const command = commandIn(hasUsers ? (afterUser ?? '') : rest, warn);
+  const user = hasUsers ? (/^\S+/.exec(rest)?.[0] ?? '') : undefined;
+  const command = commandIn(user === undefined ? rest : rest.slice(user.length).trimStart(), warn);
   if (command.trim() === '') {
     warn(`expected a command${hasUsers ? ' after the user' : ''}, got nothing; left out`);
     return undefined;
   }
-  const expr = fieldsIn(parts[1], settings.timezone ?? 'UTC', warn);
-  if (expr === undefined || (settings.timezone !== undefined && !isTimezone(settings.timezone))) return undefined;
-  if (user !== undefined) warn(`runs as the user ${show(user)} under cron; Belfry runs it as its own user`);
-  else if (/^root[ \t]/.test(command)) warn('the command begins with "root": if that is a user, say --system');
+  const expr = fieldsIn(fields, settings.timezone ?? 'UTC', warn);
+  if (expr === undefined) return undefined;
+  warnOfUser(user, command, warn);
   return {
     expr,
     timezone: settings.timezone,
+    command,
     target: withPath(command, settings, warn),
     shell: settings.shell,
     cwd: settings.cwd,
     env: Object.fromEntries(settings.env),
   };
+}
+
+function warnOfUser(user: string | undefined, command: string, warn: Warn): void {
+  if (user !== undefined) warn(`runs as the user ${show(user)} under cron; Belfry runs it as its own user`);
+  else if (/^root[ \t]/.test(command)) warn('the command begins with "root": if that is a user, say --system');
 }
 
 // The first % that has no backslash ends the command; what follows would be its standard input, with each % a line break.

@@ -80,6 +80,7 @@ export async function openDoors(scope: Scope, changed: Partial<Config['http']> =
     http: { ...httpDefaults, ...changed },
     seed: seedApi({ createJob: (input, traceId) => createJob(managing, input, traceId), records }),
     v1: v1Api({
+      defaultTimezone: 'UTC',
       jobs,
       deleteJob: (name) => deleteJob(managing, name),
       setEnabled: (name, enabled) => setEnabled(managing, name, enabled),
