@@ -42,6 +42,34 @@ describe('belfry simulate', () => {
     });
   });
 
+  test('knows of blackouts, bounds, a number of runs, a spread, and several expressions', async (t) => {
+    const cwd = await folderWith(
+      t,
+      [
+        job('blackouts', '0 * * * *', 'except = ["* 0-11 * * *"]'),
+        job('bounds', '0 * * * *', 'starts_at = "2026-06-01T20:00:00Z"\nends_at = "2026-06-01T22:00:00Z"'),
+        job('runs', '0 * * * *', 'max_runs = 5'),
+        job('spread', '0 * * * *', 'spread = "1h"'),
+        job('several', '0 2 * * *').replace('"0 2 * * *"', '["0 2 * * *", "0 14 * * *", "0 2 1 * *"]'),
+      ].join(''),
+    );
+    const { out, err } = await belfry(['simulate', ...june, '-o', 'json'], { cwd });
+    assert.equal(err, '');
+    const { jobs } = JSON.parse(out) as Simulated;
+    assert.deepEqual(
+      jobs.map(({ name, runs }) => [name, runs]),
+      [
+        ['blackouts', 12],
+        ['bounds', 3],
+        ['runs', 5],
+        ['spread', 24],
+        ['several', 2],
+      ],
+    );
+    assert.deepEqual([jobs[0]?.first, jobs[1]?.first], ['2026-06-01T12:00:00.000Z', '2026-06-01T20:00:00.000Z']);
+    assert.notEqual(jobs[3]?.first, '2026-06-01T00:00:00.000Z');
+  });
+
   test('tells a person the same', async (t) => {
     const cwd = await folderWith(t, job('hourly', '0 * * * *') + job('nightly', '0 2 * * *'));
     assert.deepEqual(await belfry(['simulate', ...june], { cwd }), {
