@@ -233,6 +233,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
       seed: seedApi({ createJob: (input, traceId) => createJob(managing, input, traceId), records: store.records }),
       v1: v1Api({
         defaultTimezone: config.timezone,
+        scheduleOf,
         jobs: store.jobs,
         deleteJob: (job) => deleteJob(managing, job),
         setEnabled: (job, enabled) => setEnabled(managing, job, enabled),

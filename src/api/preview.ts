@@ -5,6 +5,8 @@ import { readMoment } from '../crontab/moment.ts';
 import { previewOf, timezoneOf } from '../crontab/preview.ts';
 import { zoneName } from '../jobs/when.ts';
 import { label, table, wholeNumber } from '../shapes.ts';
+import { countAt } from '../crontab/collisions.ts';
+import type { JobSchedule, Scheduled } from '../crontab/schedules.ts';
 import { shaped } from './wire.ts';
 
 const request = table({
@@ -15,20 +17,36 @@ const request = table({
   name: label(200).optional(),
 });
 
+type Deps = {
+  readonly defaultTimezone: string;
+  readonly jobs: { readonly due: (limit: number) => Promise<readonly Scheduled[]> };
+  readonly scheduleOf: (job: Scheduled) => JobSchedule;
+};
+
+// So many jobs are looked at for what is due beside, at so many of the times: some 50 ms.
+const mostJobs = 10_000;
+const mostTimes = 10;
+
 /**
  * Answers the query of a request made `now`: `expr`, `timezone`, `from` (due times after it), `n` (how many), `name` (of the job, for
- * `H` and `@every`). Throws a Refusal `bad_input` on what it can't read.
+ * `H` and `@every`). Of the first ten times it tells how many other jobs start in that second. Throws a Refusal `bad_input` on what it can't read.
  */
-export function previewFor(query: Record<string, string>, now: Date, defaultTimezone: string) {
+export async function previewFor(deps: Deps, query: Record<string, string>, now: Date) {
   const { expr, timezone: named, from, n, name } = shaped(request, query);
-  const timezone = timezoneOf(expr, named, defaultTimezone);
+  const timezone = timezoneOf(expr, named, deps.defaultTimezone);
   const after = from === undefined ? now : readMoment(from, timezone, 'from');
   const preview = previewOf({ expr, timezone, name: name ?? '', after, most: n, now });
+  const others = (await deps.jobs.due(mostJobs)).filter((job) => job.name !== name).map(deps.scheduleOf);
   return {
     expr,
     timezone,
     sentence: preview.sentence,
-    times: preview.times.map(({ dueAt, local, relative }) => ({ due_at: dueAt, local, relative })),
+    times: preview.times.map(({ dueAt, local, relative }, index) => ({
+      due_at: dueAt,
+      local,
+      relative,
+      ...(index < mostTimes ? { others: countAt(others, dueAt) } : {}),
+    })),
     clock_changes: preview.clockChanges,
   };
 }

@@ -2,6 +2,7 @@
 
 import { Hono, type Context } from 'hono';
 import { z } from 'zod';
+import type { JobSchedule, Scheduled } from '../crontab/schedules.ts';
 import { Refusal, wire, type Told } from '../errors.ts';
 import { show } from '../faults.ts';
 import { moment } from '../jobs/when.ts';
@@ -18,7 +19,9 @@ type Deps = {
   readonly jobs: {
     readonly list: (after: string, limit: number) => Promise<readonly JobRow[]>;
     readonly byName: (name: string) => Promise<JobRow | undefined>;
+    readonly due: (limit: number) => Promise<readonly Scheduled[]>;
   };
+  readonly scheduleOf: (job: Scheduled) => JobSchedule;
   readonly deleteJob: (name: string) => Promise<void>;
   readonly setEnabled: (name: string, enabled: boolean) => Promise<void>;
   readonly pause: (name: string, note: string | undefined) => Promise<void>;
@@ -71,7 +74,7 @@ export function v1Api(deps: Deps): Hono<DoorEnv> {
     return c.json(await deps.backfill(nameOf(c), { ...range, onlyMissing, traceId: c.get('traceId') }), 202);
   });
 
-  app.get('/schedule/preview', (c) => c.json(previewFor(c.req.query(), c.get('now'), deps.defaultTimezone)));
+  app.get('/schedule/preview', async (c) => c.json(await previewFor(deps, c.req.query(), c.get('now'))));
 
   return app;
 

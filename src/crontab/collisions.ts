@@ -2,6 +2,7 @@
 // due times, so that ten thousand jobs over a year take seconds. Pure.
 
 import type { Schedule } from './expression.ts';
+import type { JobSchedule } from './schedules.ts';
 import { changesBetween, seek, zoneOf, type Change } from './zone.ts';
 
 /** What can be counted: a schedule as it was written, or `several`, whose due times have no order that could be made use of. */
@@ -22,6 +23,16 @@ export type Collisions = {
 };
 
 export type Busiest = { readonly at: Date; readonly dueTimes: number };
+
+/** How many of the schedules let a run start in the second of a moment. */
+export function countAt(schedules: readonly JobSchedule[], moment: Date): number {
+  const second = Math.floor(moment.getTime() / 1000);
+  return schedules.filter((schedule) => {
+    // Spread, what starts in this second was due in it or before, and nothing was due between.
+    const due = schedule.previous(new Date((second + 1) * 1000));
+    return due !== undefined && !schedule.isBlackedOut(due) && Math.floor(schedule.readyAt(due).getTime() / 1000) === second;
+  }).length;
+}
 
 const day = 86_400;
 // Two bytes a second for so long a stretch, 63 MB.

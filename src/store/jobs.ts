@@ -42,6 +42,8 @@ export type WrittenJob = Pick<
 /** What a row that was written by hand comes to. */
 export type WorkedOut = Pick<WrittenJob, 'command' | 'policy' | 'timezone' | 'nextDueAt' | 'traceId'>;
 
+export type DueAgain = Pick<JobRow, 'name' | 'expr' | 'blackouts' | 'startsAt' | 'endsAt' | 'spreadMs'> & { readonly timezone: string };
+
 export type JobStore = ReturnType<typeof jobStore>;
 
 /** The statements about jobs. */
@@ -106,6 +108,14 @@ export function jobStore(database: Database) {
         .where(and(isNull(jobs.deletedAt), gt(jobs.name, after)))
         .orderBy(asc(jobs.name))
         .limit(limit),
+
+    /** What living jobs say about when, of those that are due again; at most `limit`. */
+    due: async (limit: number): Promise<DueAgain[]> =>
+      await sql<DueAgain[]>`
+        select name, expr, timezone, blackouts, starts_at as "startsAt", ends_at as "endsAt", spread_ms as "spreadMs"
+          from belfry.jobs
+         where enabled and deleted_at is null and ended_at is null and next_due_at is not null and timezone is not null
+         limit ${limit}`,
 
     /** The living jobs that a file owns. */
     ofFile: (configId: string): Promise<JobRow[]> =>

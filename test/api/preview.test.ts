@@ -57,6 +57,20 @@ describe('GET /v1/schedule/preview', () => {
     assert.match(times[0]?.relative ?? '', /^in \d+ (minute|second)/);
   });
 
+  test('tells how many other jobs start in the same second', async () => {
+    const command = { type: 'shell', target: 'true' };
+    await doors.ask('/createJob', { name: 'each hour', expr: '0 * * * *', command });
+    await doors.ask('/createJob', { name: 'at four', expr: '0 4 * * *', command });
+    await doors.ask('/createJob', { name: 'never at four', expr: '* * * * *', except: ['* 4 * * *'], command });
+    const othersOf = async (query: Record<string, string>): Promise<unknown[]> => {
+      const { json } = await ask({ from: '2100-01-01T02:30:00Z', n: '2', ...query });
+      return (json['times'] as { others: number }[]).map(({ others }) => others);
+    };
+    assert.deepEqual(await othersOf({ expr: '0 3,4 * * *' }), [2, 2]);
+    assert.deepEqual(await othersOf({ expr: '0 3,4 * * *', name: 'at four' }), [2, 1], 'not the job itself');
+    assert.deepEqual(await othersOf({ expr: '30 0 3,4 * * *' }), [0, 0]);
+  });
+
   test('reads the zone in the expression', async () => {
     assert.equal((await ask({ expr: 'CRON_TZ=Europe/Berlin 0 0 * * *' })).json['timezone'], 'Europe/Berlin');
   });

@@ -81,6 +81,7 @@ export async function openDoors(scope: Scope, changed: Partial<Config['http']> =
     seed: seedApi({ createJob: (input, traceId) => createJob(managing, input, traceId), records }),
     v1: v1Api({
       defaultTimezone: 'UTC',
+      scheduleOf: managing.scheduleOf,
       jobs,
       deleteJob: (name) => deleteJob(managing, name),
       setEnabled: (name, enabled) => setEnabled(managing, name, enabled),
