@@ -179,9 +179,9 @@ begin
                         limit 1) is not null
                ) as held_back
           from belfry.unfinished u
-         where u.run_id = any (wanted) and u.state in ('queued', 'retrying') and not u.blocked and u.cancel_at is null
-           -- Not for an index to look by: the rows are named.
-           and (u.ready_at <= at) is true
+         where u.run_id = any (wanted) and u.state in ('queued', 'retrying') and u.cancel_at is null
+           -- Not for the index of what is ready to look by: the rows are named.
+           and (u.ready_at <= at and not u.blocked) is true
     ), skipped as (
         delete from belfry.unfinished u
          using ready

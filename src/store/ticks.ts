@@ -88,8 +88,12 @@ export function tickStatements({ sql, orm }: Database) {
              j.revision, j.misfire, j.overlap, j.catchup_window_ms as "catchupWindowMs", j.max_catchup as "maxCatchup",
              j.paused_at is not null as "isPaused", j.max_runs - due.fired as "runsLeft", due.next_due_at as "nextDueAt",
              j.timezone is not null and j.policy is not null and j.trace_id is not null as "isWorkedOut"
-        from due join belfry.jobs j on j.id = due.job_id and j.revision = due.revision
-       where j.id = any (array(select job_id from due)) and j.enabled and j.deleted_at is null`;
+        from due
+        -- By their ids and nothing else (offset 0 keeps it so): an index of living jobs would be gone through from end to end.
+        join (select * from belfry.jobs where id = any (array(select job_id from due)) offset 0) j
+          on j.id = due.job_id and j.revision = due.revision
+       where j.enabled and j.deleted_at is null
+       order by due.next_due_at`;
     // Read after the look: whatever was due before it has been seen, and `now` is not before any of them.
     const [tick] = await sql<{ now: Date; gapFrom: Date | null; gapTo: Date | null; nextAt: Date | null; newIds: number[] }[]>`
       with before as (select last_tick_at < now() - interval '5 seconds' as was_silent, last_tick_at from belfry.installation)
@@ -161,8 +165,9 @@ export function tickStatements({ sql, orm }: Database) {
       ), due_jobs as materialized (
           select j.id, j.name, j.command, j.policy, j.overlap, j.trace_id
             from (select * from moved union all select * from over) as stepped
-            join belfry.jobs j on j.id = stepped.job_id and j.revision = stepped.revision
-           where j.id = any (${ids}::bigint[]) and j.enabled and j.deleted_at is null
+            join (select * from belfry.jobs where id = any (${ids}::bigint[]) offset 0) j
+              on j.id = stepped.job_id and j.revision = stepped.revision
+           where j.enabled and j.deleted_at is null
       ), replaced as (
           update belfry.unfinished u
              set cancel_at = ${now}

@@ -117,8 +117,8 @@ describe('over fifty thousand runs', { timeout: 120_000 }, () => {
     const counted = async (): Promise<{ passes: number; rows: number }> => {
       for (const { sql } of [working, asked]) await sql`select pg_stat_force_next_flush()`;
       const { rows } = await client.query<{ passes: string; rows: string }>(
-        `select pg_stat_clear_snapshot(), sum(seq_scan) filter (where relid <> 'belfry.unfinished'::regclass) as passes, sum(seq_tup_read + idx_tup_fetch) as rows
-           from pg_stat_user_tables where relid in ('belfry.runs'::regclass, 'belfry.results'::regclass, 'belfry.unfinished'::regclass)`,
+        `select pg_stat_clear_snapshot(), sum(seq_scan) filter (where relid in ('belfry.runs'::regclass, 'belfry.results'::regclass)) as passes, sum(seq_tup_read + idx_tup_fetch) as rows
+           from pg_stat_user_tables where relid in ('belfry.runs'::regclass, 'belfry.results'::regclass, 'belfry.unfinished'::regclass, 'belfry.jobs'::regclass, 'belfry.cursors'::regclass)`,
       );
       return { passes: Number(rows[0]?.passes), rows: Number(rows[0]?.rows) };
     };
@@ -186,6 +186,7 @@ describe('over fifty thousand runs', { timeout: 120_000 }, () => {
         return () => jobs.fire(moves, now);
       },
     ],
+    ['looking for what is due', 10, async () => () => jobs.look(100)],
     ['forgetting', 3500, async () => () => runs.forget(seconds(-3600), 1000)],
     ['reading the last', 200, async () => () => records.list({}, page)],
     ['reading the last of a job', 500, async () => () => records.list({ name: 'job 7' }, page)],
