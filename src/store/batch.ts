@@ -9,20 +9,23 @@ export type Batched<T, R> = {
 
 const deadlockDetected = '40P01';
 const mostTries = 5;
+// Fewer than this are not worth a second statement beside the one under way.
+const worthASecond = 16;
 
 type Waiting<T, R> = { item: T; resolve: (result: R) => void; reject: (reason: unknown) => void };
 
 /**
- * Joins single writes into shared statements. `write` answers one result for each item, in their order. When a statement of
+ * Joins single writes into shared statements, of which `atOnce` (1) may be under way. `write` answers one result for each item, in their order. When a statement of
  * several fails for what one row holds (SQLSTATE class 22 or 23), each is written alone, so that only the faulty one fails. One
  * that PostgreSQL ended to break a deadlock has done nothing, and is written again.
  */
 export function groupCommit<T, R>(
   write: (items: readonly T[]) => Promise<readonly R[]>,
-  options: { readonly most: number },
+  options: { readonly most: number; readonly atOnce?: number },
 ): Batched<T, R> {
   let waiting: Waiting<T, R>[] = [];
-  let underWay: Promise<void> | undefined;
+  const underWay = new Set<Promise<void>>();
+  let drains = 0;
 
   const settle = async (group: Waiting<T, R>[], tries = 1): Promise<void> => {
     try {
@@ -43,17 +46,21 @@ export function groupCommit<T, R>(
     // One turn of the event loop, so that what arrives together is written together.
     await new Promise((resolve) => setImmediate(resolve));
     while (waiting.length > 0) await settle(waiting.splice(0, options.most));
-    underWay = undefined;
+    // In the same breath as the last look: what comes after it begins anew.
+    drains--;
   };
 
   return {
     add: (item) =>
       new Promise<R>((resolve, reject) => {
         waiting.push({ item, resolve, reject });
-        underWay ??= drain();
+        if (drains > 0 && (drains >= (options.atOnce ?? 1) || waiting.length < worthASecond)) return;
+        drains++;
+        const drained: Promise<void> = drain().finally(() => underWay.delete(drained));
+        underWay.add(drained);
       }),
     idle: async () => {
-      while (underWay) await underWay;
+      while (underWay.size > 0) await Promise.all(underWay);
     },
   };
 }

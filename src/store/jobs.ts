@@ -75,7 +75,7 @@ export function jobStore(database: Database) {
         return id;
       });
     },
-    { most: 500 },
+    { most: 500, atOnce: 2 },
   );
 
   return {

@@ -17,6 +17,34 @@ function slowStore() {
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('group commit', () => {
+  test('of two at once, a second statement goes beside a slow one when many wait, and no third', async () => {
+    const store = slowStore();
+    const batched = groupCommit(store.write, { most: 100, atOnce: 2 });
+    const added = [batched.add('first')];
+    await store.firstSeen;
+    for (let index = 0; index < 15; index++) added.push(batched.add('few'));
+    await turn();
+    assert.equal(store.statements.length, 1);
+    added.push(batched.add('many'));
+    await turn();
+    for (let index = 0; index < 30; index++) added.push(batched.add('more'));
+    await turn();
+    assert.deepEqual(
+      store.statements.map(({ items }) => items.length),
+      [1, 16],
+    );
+    store.statements[1]?.commit();
+    await turn();
+    assert.equal(store.statements[2]?.items.length, 30);
+    for (const { commit } of store.statements) commit();
+    assert.equal((await Promise.all(added)).length, 47);
+    await batched.idle();
+    const last = batched.add('last');
+    await turn();
+    store.statements[3]?.commit();
+    assert.equal(await last, 'last done');
+  });
+
   test('what arrives while a statement is under way rides in the next one', async () => {
     const store = slowStore();
     const batched = groupCommit(store.write, { most: 10 });
