@@ -2,7 +2,7 @@
 
 import { Refusal } from '../errors.ts';
 import { show } from '../faults.ts';
-import { parseExpression } from './expression.ts';
+import { parseExpression, withoutZone } from './expression.ts';
 import { seek, zoneOf } from './zone.ts';
 
 /** Whether a due time is blacked out. */
@@ -58,9 +58,5 @@ function dayOf(date: string): number | undefined {
 }
 
 function isInMinutes(expr: string): boolean {
-  const fields = expr
-    .replace(/^[ \t]*(?:CRON_)?TZ=[^ \t]*/, '')
-    .trim()
-    .split(/[ \t]+/);
-  return fields.length <= 5;
+  return withoutZone(expr).split(/[ \t]+/).length <= 5;
 }

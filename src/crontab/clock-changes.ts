@@ -3,7 +3,7 @@
 
 import { parseExpression, type Schedule } from './expression.ts';
 import { wall } from './moment.ts';
-import { fieldsOf } from './written.ts';
+import { fieldsOf } from './spelled-out.ts';
 import { calendarEnd, changesBetween, seek, zoneOf, type Change } from './zone.ts';
 
 /** A change of the clocks that an expression meets. `gap`: local times that do not exist; `overlap`: ones that come twice. */

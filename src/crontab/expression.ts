@@ -16,7 +16,8 @@ export type { Schedule } from './schedule.ts';
 
 const longestExpression = 256;
 
-const words: Record<string, string> = {
+/** Words for whole expressions, and the fields that they stand for. */
+export const words: Readonly<Record<string, string>> = {
   '@yearly': '0 0 1 1 *',
   '@annually': '0 0 1 1 *',
   '@monthly': '0 0 1 * *',
@@ -54,6 +55,11 @@ export function parseExpression(expr: string, timezone: string, seed: string): S
 /** The zone named in an expression by `CRON_TZ=` or `TZ=`. */
 export function zoneIn(expr: string): string | undefined {
   return splitZone(expr).zone;
+}
+
+/** An expression without the `CRON_TZ=Zone` or `TZ=Zone` before it. */
+export function withoutZone(expr: string): string {
+  return splitZone(expr).text;
 }
 
 function splitZone(expr: string): { zone?: string; text: string } {

@@ -5,7 +5,8 @@ import cronstrue from 'cronstrue';
 import { show } from '../faults.ts';
 import { parseField } from './fields.ts';
 import { timesInWords, daysInWords, monthsInWords, yearsInWords } from './wording.ts';
-import { fieldsOf, isSpread, kindsOfField, withoutZone } from './written.ts';
+import { withoutZone } from './expression.ts';
+import { fieldsOf, isSpread, kindsOfField } from './spelled-out.ts';
 
 /**
  * A sentence without a full stop for an expression that parseExpression took: "At 02:30, every day". Says nothing of the time

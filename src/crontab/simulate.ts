@@ -4,7 +4,7 @@
 import { collisionsOf, type Busiest, type Collisions, type Countable, type Weighed } from './collisions.ts';
 import { parseExpression } from './expression.ts';
 import { isPlain, rememberSchedules, type JobSchedule, type Scheduled } from './schedules.ts';
-import { fieldsOf } from './written.ts';
+import { fieldsOf } from './spelled-out.ts';
 
 type Job = Scheduled & { readonly enabled: boolean; readonly maxRuns?: number };
 

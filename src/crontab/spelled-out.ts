@@ -1,20 +1,11 @@
 // An expression as it was written → the same with nothing left to look up: its zone taken off, words such as `@daily` put
 // into fields, `H` put into the numbers that it comes to. For those who explain an expression; what it means is said in expression.ts.
 
+import { withoutZone, words } from './expression.ts';
 import { dayOfMonth, dayOfWeek, hour, minute, month, parseField, second, year, type FieldKind } from './fields.ts';
 
 /** The seven kinds of field, in the order in which they are written. */
 export const kindsOfField: readonly FieldKind[] = [second, minute, hour, dayOfMonth, month, dayOfWeek, year];
-
-const words: Readonly<Record<string, string>> = {
-  '@yearly': '0 0 1 1 *',
-  '@annually': '0 0 1 1 *',
-  '@monthly': '0 0 1 * *',
-  '@weekly': '0 0 * * 0',
-  '@daily': '0 0 * * *',
-  '@midnight': '0 0 * * *',
-  '@hourly': '0 * * * *',
-};
 
 /**
  * The seven fields of an expression that parseExpression took, seconds first and years last, each without `H`; or, of `@every`
@@ -27,11 +18,6 @@ export function fieldsOf(expr: string, seed: string): string[] | undefined {
   if (fields.length === 5) fields.unshift('0');
   if (fields.length === 6) fields.push('*');
   return kindsOfField.map((kind, index) => withoutHash(kind, fields[index] ?? '*', seed));
-}
-
-/** An expression without the `CRON_TZ=Zone` or `TZ=Zone` before it. */
-export function withoutZone(expr: string): string {
-  return expr.replace(/^[ \t]*(?:CRON_)?TZ=[^ \t]*/, '').replace(/^[ \t]+|[ \t]+$/g, '');
 }
 
 /** Whether a job's name decides when it is due. */
