@@ -117,6 +117,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
         pid: process.pid,
         duties: Object.entries(duties).flatMap(([duty, does]) => (does ? [duty] : [])),
         slots: duties.worker ? config.worker.concurrency : 0,
+        labels: duties.worker ? config.labels : [],
       },
       busy: () => worker.busy(),
       onLost: () => worker.interruptAll(),

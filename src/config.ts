@@ -30,6 +30,8 @@ export type Config = {
   /** The file it was read from; absent: there was none. */
   readonly file: string | undefined;
   readonly nodeName: string;
+  /** What jobs may ask for with `run_on`. */
+  readonly labels: readonly string[];
   readonly dataDir: string;
   readonly duties: { readonly web: boolean; readonly crontab: boolean; readonly worker: boolean };
   readonly shutdownGraceMs: number;
@@ -217,6 +219,7 @@ function makeConfig(settings: Settings, { port, warnings }: Environment, env: Va
     env: settings.env,
     file: source.file,
     nodeName: settings.node.name ?? `${hostname()}:${address.port}`,
+    labels: [...new Set(settings.node.labels)],
     dataDir: settings.data_dir === undefined ? resolve(cwd, 'data') : resolve(source.baseDir, settings.data_dir),
     duties: {
       web: settings.duties.includes('web'),

@@ -35,12 +35,17 @@ const known: readonly Known[] = [
   { path: ['data_dir'], names: ['BELFRY_DATA_DIR'], read: (text, cwd) => resolve(cwd, text) },
   { path: ['database', 'url'], names: ['BELFRY_DATABASE_URL', 'DATABASE_URL'], orFile: true },
   { path: ['redis', 'url'], names: ['BELFRY_REDIS_URL', 'REDIS_URL'], orFile: true },
-  { path: ['duties'], names: ['BELFRY_DUTIES'], read: (text) => text.split(',').map((duty) => duty.trim()) },
+  { path: ['duties'], names: ['BELFRY_DUTIES'], read: listOf },
   { path: ['log', 'level'], names: ['BELFRY_LOG_LEVEL'] },
   { path: ['log', 'format'], names: ['BELFRY_LOG_FORMAT'] },
   { path: ['node', 'name'], names: ['BELFRY_NODE'] },
+  { path: ['node', 'labels'], names: ['BELFRY_LABELS'], read: listOf },
   { path: ['worker', 'concurrency'], names: ['BELFRY_CONCURRENCY'], read: (text) => (/^\d{1,15}$/.test(text) ? Number(text) : text) },
 ];
+
+function listOf(text: string): string[] {
+  return text.split(',').map((word) => word.trim());
+}
 
 const ownNames = [
   'BELFRY_CONFIG',

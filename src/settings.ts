@@ -3,6 +3,7 @@
 
 import { z } from 'zod';
 import { show } from './faults.ts';
+import { nodeLabel } from './jobs/placing.ts';
 import { zoneName } from './jobs/when.ts';
 import { byteCount, duration, flag, label, list, oneOf, refuse, table, wholeNumber } from './shapes.ts';
 
@@ -65,7 +66,7 @@ export const settingsShape = table({
   redis: table({
     url: connectionUrl('redis://:password@host:6379', /^rediss?:\/\/\S+$/).optional(),
   }).prefault({}),
-  node: table({ name: label(100).optional() }).prefault({}),
+  node: table({ name: label(100).optional(), labels: list(nodeLabel(), 50).default([]) }).prefault({}),
   worker: table({
     concurrency: wholeNumber(1, 10_000).default(50),
     kill_grace: duration('0s', '10m').default(10_000),

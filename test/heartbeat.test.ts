@@ -33,7 +33,7 @@ async function nodeOf(
 ) {
   const clock = standingClock();
   const { log, messages } = keptLog();
-  const self: NewNode = { name, version: 'test', address: undefined, pid: 1, duties, slots };
+  const self: NewNode = { name, version: 'test', address: undefined, pid: 1, duties, slots, labels: [] };
   let timesLost = 0;
   const heartbeat = await makeHeartbeat(
     { clock, log, nodes, self, busy: () => 3, onLost: () => timesLost++ },

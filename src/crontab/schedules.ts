@@ -1,6 +1,5 @@
 // All that a job says about when: its expressions, which unite, from when to when, when not, and how far it is spread.
 
-import { Refusal } from '../errors.ts';
 import { isBlackedOutBy } from './blackout.ts';
 import { parseExpression, type Schedule } from './expression.ts';
 import { stableHash } from './fields.ts';
@@ -25,9 +24,9 @@ export type JobSchedule = Pick<Schedule, 'next' | 'previous' | 'count'> & {
   readonly readyAt: (dueAt: Date) => Date;
 };
 
-/** The expressions in the text of a job: one a line. */
+/** The expressions in the text of a job: one a line; none of a job that runs after others only. */
 export function expressionsIn(expr: string): string[] {
-  return expr.split('\n');
+  return expr === '' ? [] : expr.split('\n');
 }
 
 /** Whether one expression is all that a job says about when. */
@@ -43,7 +42,7 @@ export function rememberSchedules(most = 10_000): (job: Scheduled) => JobSchedul
     const { name, timezone } = job;
     const expressions = expressionsIn(job.expr).map((expr) => parse({ name, expr, timezone }));
     const [first] = expressions;
-    if (!first) throw new Refusal('bad_input', 'expr: expected at least one expression');
+    if (!first) return neverDue;
     if (isPlain(job)) return first;
     if (expressions.length === 1) return changed(first, job);
     return changed(unite(expressions), job);
@@ -79,6 +78,15 @@ function rememberExpressions(most: number): (job: { name: string; expr: string; 
     return schedule;
   };
 }
+
+const neverDue: JobSchedule = {
+  next: () => undefined,
+  previous: () => undefined,
+  count: () => 0,
+  hasBlackouts: false,
+  isBlackedOut: never,
+  readyAt: atOnce,
+};
 
 function never(): boolean {
   return false;

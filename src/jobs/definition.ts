@@ -7,6 +7,7 @@ import type { Executor } from '../executors/executor.ts';
 import { faultsIn, faultsOf, hintFor, hostileFaults, isTable, show } from '../faults.ts';
 import type { Fault } from '../faults.ts';
 import { decimal, duration, flag, formatDuration, label, list, oneOf, prose, refuse, table, wholeNumber } from '../shapes.ts';
+import { parents, placeToRun, placingFaults } from './placing.ts';
 import { blackouts, expressions, moment, scheduleFaults, zoneName } from './when.ts';
 
 /** When a failed attempt is made again: see `decide` and `backoffMs` in runs/lifecycle. */
@@ -30,7 +31,7 @@ export type StatusClass = `${1 | 2 | 3 | 4 | 5}xx`;
 export type JobDefinition = {
   readonly name: string;
   readonly remark: string;
-  /** One expression a line. */
+  /** One expression a line; empty: it runs after others only. */
   readonly expr: string;
   readonly timezone: string;
   readonly enabled: boolean;
@@ -51,6 +52,14 @@ export type JobDefinition = {
   readonly maxRuns?: number;
   readonly spreadMs?: number;
   readonly pauseAfterFailures?: number;
+  /** Empty: any worker. `all`, `label:gpu`, `node:n1`. */
+  readonly runOn: string;
+  /** Names of jobs whose runs it follows; `expr` may be empty then. */
+  readonly afterJobs: readonly string[];
+  readonly afterOn: 'success' | 'failure' | 'either';
+  readonly concurrency?: number;
+  readonly concurrencyKey?: string;
+  readonly maxQueued: number;
 };
 
 export type Options = {
@@ -90,7 +99,7 @@ function shapeOf(digits: boolean) {
   return table({
     name: label(200),
     remark: prose(2000).default(''),
-    expr: expressions(),
+    expr: expressions().optional(),
     timezone: zoneName().optional(),
     enabled: flag().default(true),
     command: z.unknown().optional(),
@@ -116,6 +125,12 @@ function shapeOf(digits: boolean) {
     max_runs: wholeNumber(1, 1_000_000_000, digits).optional(),
     spread: duration('1s', '1d').optional(),
     pause_after_failures: wholeNumber(1, 1000, digits).optional(),
+    run_on: placeToRun().optional(),
+    after: parents().default([]),
+    after_on: oneOf('success', 'failure', 'either').optional(),
+    concurrency: wholeNumber(1, 10_000, digits).optional(),
+    concurrency_key: label(200).optional(),
+    max_queued: wholeNumber(1, 100_000, digits).default(1000),
   });
 }
 
@@ -127,8 +142,9 @@ const noCommand: NoCommand = { faults: [] };
 
 // What needs more than one field: the zone, the schedule in that zone, and the defaults that come with the executor.
 function complete(written: Written, { executor, command }: Command, options: Options): Parsed {
-  const timezone = written.timezone ?? written.expr.map(zoneIn).find((zone) => zone !== undefined) ?? options.defaultTimezone;
-  const faults = scheduleFaults(written, timezone);
+  const expr = written.expr ?? [];
+  const timezone = written.timezone ?? expr.map(zoneIn).find((zone) => zone !== undefined) ?? options.defaultTimezone;
+  const faults = [...scheduleFaults({ ...written, expr }, timezone), ...placingFaults(written)];
   const { delay, max_delay: longest } = written.retry;
   if (delay !== undefined && longest !== undefined && longest < delay) {
     const message = `expected at least the delay, ${formatDuration(delay)}, got "${formatDuration(longest)}"`;
@@ -138,7 +154,7 @@ function complete(written: Written, { executor, command }: Command, options: Opt
   const definition: JobDefinition = {
     name: written.name,
     remark: written.remark,
-    expr: written.expr.join('\n'),
+    expr: expr.join('\n'),
     timezone,
     enabled: written.enabled,
     command,
@@ -151,6 +167,7 @@ function complete(written: Written, { executor, command }: Command, options: Opt
     ...(written.catchup_window === undefined ? {} : { catchupWindowMs: written.catchup_window }),
     maxCatchup: written.max_catchup,
     ...boundsOf(written),
+    ...placingOf(written),
   };
   return { ok: true, definition };
 }
@@ -165,6 +182,19 @@ function boundsOf(
     ...(written.max_runs === undefined ? {} : { maxRuns: written.max_runs }),
     ...(written.spread === undefined ? {} : { spreadMs: written.spread }),
     ...(written.pause_after_failures === undefined ? {} : { pauseAfterFailures: written.pause_after_failures }),
+  };
+}
+
+function placingOf(
+  written: Written,
+): Pick<JobDefinition, 'runOn' | 'afterJobs' | 'afterOn' | 'concurrency' | 'concurrencyKey' | 'maxQueued'> {
+  return {
+    runOn: written.run_on ?? '',
+    afterJobs: written.after,
+    afterOn: written.after_on ?? 'success',
+    ...(written.concurrency === undefined ? {} : { concurrency: written.concurrency }),
+    ...(written.concurrency_key === undefined ? {} : { concurrencyKey: written.concurrency_key }),
+    maxQueued: written.max_queued,
   };
 }
 

@@ -38,7 +38,7 @@ export async function createJob(deps: ManageDeps, input: unknown, traceId: strin
   if (!parsed.ok) throw new Refusal('bad_input', describeFaults(parsed.faults));
   const { definition } = parsed;
   const job = written(deps, definition, { source: 'api', configId: null, traceId });
-  if (job.nextDueAt === null) {
+  if (job.nextDueAt === null && definition.expr !== '') {
     throw new Refusal(
       'bad_input',
       `expr: expected a time to come, got ${show(definition.expr)}, which never fires after ${deps.clock.now().toISOString()}`,

@@ -60,12 +60,14 @@ type Written = {
   readonly name: string;
   readonly expr: readonly string[];
   readonly except: readonly string[];
+  readonly after: readonly string[];
   readonly starts_at?: Date | undefined;
   readonly ends_at?: Date | undefined;
 };
 
 /** What is wrong with the expressions in the zone of the job, and with the times between which it is due. */
-export function scheduleFaults({ name, expr, except, starts_at: startsAt, ends_at: endsAt }: Written, timezone: string): Fault[] {
+export function scheduleFaults({ name, expr, except, after, starts_at: startsAt, ends_at: endsAt }: Written, timezone: string): Fault[] {
+  if (expr.length === 0 && after.length === 0) return [{ path: ['expr'], message: `${expressionExpected}, got nothing` }];
   const wrong =
     whyNoSchedule({ name, expr: expr.join('\n'), timezone }) ?? whyNot(() => except.map((text) => parseBlackout(text, timezone)));
   if (wrong !== undefined) return [wrong];

@@ -9,9 +9,9 @@ type Deps = {
   readonly clock: Clock;
   readonly log: Log;
   readonly runs: {
-    readonly markSent: (now: Date, window: number, mostCatchup?: number) => Promise<readonly number[]>;
+    readonly markSent: (now: Date, window: number, mostCatchup?: number, lane?: string) => Promise<readonly number[]>;
     readonly unmarkSent: (ids: readonly number[]) => Promise<void>;
-    readonly nextReadyAt: (now: Date) => Promise<Date | undefined>;
+    readonly waiting: (now: Date) => Promise<{ readyAt: Date | undefined; lanes: readonly string[] }>;
   };
   readonly send: (messages: readonly Message[]) => Promise<void>;
   /** How many living workers there are, and how many runs they take at a time in all. */
@@ -51,7 +51,7 @@ export async function dispatch(deps: Deps, mostCatchup?: number): Promise<{ sent
   const now = deps.clock.now();
   const ids = await deps.runs.markSent(now, 4 * slots, mostCatchup);
   if (ids.length > 0) await send(deps, ids, workers);
-  const readyAt = await deps.runs.nextReadyAt(now);
+  const { readyAt } = await deps.runs.waiting(now);
   const waitMs = Math.min(longestSleepMs, Math.max(0, (readyAt?.getTime() ?? Infinity) - deps.clock.now().getTime()));
   return { sent: ids.length, waitMs };
 }

@@ -7,13 +7,13 @@ import { show } from '../faults.ts';
 import type { JobDefinition } from '../jobs/definition.ts';
 import type { Log } from '../observe/log.ts';
 import type { JobRow } from '../store/jobs.ts';
-import type { Backfill, NewRun } from '../store/runs.ts';
+import type { Backfill, NewRun } from '../store/making.ts';
 
 type TriggerDeps = {
   readonly clock: Clock;
   readonly log: Log;
   readonly jobs: { readonly byName: (name: string) => Promise<JobRow | undefined> };
-  readonly runs: { readonly insert: (run: NewRun) => Promise<{ id: number } | undefined> };
+  readonly runs: { readonly insert: (run: NewRun) => Promise<readonly { id: number }[]> };
   readonly dispatch: Bell;
 };
 
@@ -29,16 +29,17 @@ export async function trigger(
   const job = await deps.jobs.byName(name);
   if (!job) throw new Refusal('not_found', `job not found: ${show(name)}`);
   if (!job.policy) throw new Refusal('conflict', `job ${name} can't run: ${job.fault ?? 'it was not worked out yet, try again'}`);
-  const run = await deps.runs.insert({
+  const [run, ...others] = await deps.runs.insert({
     jobId: job.id,
     cause: 'manual',
     dueAt: deps.clock.now(),
     traceId: options.traceId,
     evenIfBusy: options.override,
   });
+  if (!run && job.runOn === 'all') throw new Refusal('conflict', `job ${name} can't run: there is no worker, and it runs on all of them`);
   if (!run) throw new Refusal('conflict', `job ${name} has a run that is not at its end; to run it beside that one, add "override": true`);
   deps.dispatch.ring();
-  deps.log.info({ trace_id: options.traceId, job: name, run: run.id }, 'triggered_job');
+  for (const { id } of [run, ...others]) deps.log.info({ trace_id: options.traceId, job: name, run: id }, 'triggered_job');
   return run;
 }
 

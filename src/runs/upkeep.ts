@@ -77,7 +77,7 @@ async function settleOne(
     outcome: result.outcome,
     error,
   };
-  if (await deps.runs.record(recordOf(run, result, verdict, note, now))) {
+  if (await deps.runs.record({ ...recordOf(run, result, verdict, note, now), isGuess: true })) {
     deps.log.warn({ trace_id: run.traceId, job: run.jobName, run: run.id, attempt: run.attempt, state: verdict.state, error }, 'lost_job');
     await pauseIfFailing(deps, run, verdict);
   }

@@ -32,6 +32,12 @@ export type WrittenJob = Pick<
   | 'maxRuns'
   | 'spreadMs'
   | 'pauseAfterFailures'
+  | 'runOn'
+  | 'afterJobs'
+  | 'afterOn'
+  | 'concurrency'
+  | 'concurrencyKey'
+  | 'maxQueued'
   | 'source'
   | 'configId'
   | 'traceId'
@@ -54,17 +60,18 @@ export function jobStore(database: Database) {
       const rows = await sql<{ id: number; name: string }[]>`
         insert into belfry.jobs (name, remark, expr, timezone, enabled, command, retry, timeout_ms, log, on_lost, overlap, misfire,
                                  catchup_window_ms, max_catchup, blackouts, starts_at, ends_at, max_runs, spread_ms, pause_after_failures,
-                                 source, config_id, trace_id, policy, next_due_at, ended_at)
+                                 run_on, after_jobs, after_on, concurrency, concurrency_key, max_queued, source, config_id, trace_id, policy, next_due_at, ended_at)
         select "name", "remark", "expr", "timezone", "enabled", "command", "retry", "timeoutMs", "log", "onLost", "overlap", "misfire",
                "catchupWindowMs", "maxCatchup", "blackouts", "startsAt", "endsAt", "maxRuns", "spreadMs", "pauseAfterFailures",
-               "source", "configId", "traceId", "policy", "nextDueAt",
+               "runOn", "afterJobs", "afterOn", "concurrency", "concurrencyKey", "maxQueued", "source", "configId", "traceId", "policy", "nextDueAt",
                -- Worked out, and never due: it is at its end from the beginning.
                case when "policy" is not null and "nextDueAt" is null then now() end
           from json_to_recordset(${JSON.stringify(written)}::text::json)
             as w("name" text, "remark" text, "expr" text, "timezone" text, "enabled" boolean, "command" jsonb, "retry" jsonb,
                  "timeoutMs" bigint, "log" boolean, "onLost" text, "overlap" text, "misfire" text, "catchupWindowMs" bigint,
                  "maxCatchup" integer, "blackouts" text[], "startsAt" timestamptz, "endsAt" timestamptz, "maxRuns" integer,
-                 "spreadMs" bigint, "pauseAfterFailures" integer, "source" text, "configId" text, "traceId" text, "policy" json, "nextDueAt" timestamptz)
+                 "spreadMs" bigint, "pauseAfterFailures" integer, "runOn" text, "afterJobs" text[],
+                 "afterOn" text, "concurrency" integer, "concurrencyKey" text, "maxQueued" integer, "source" text, "configId" text, "traceId" text, "policy" json, "nextDueAt" timestamptz)
             on conflict (name) where deleted_at is null do nothing
         returning id, name`;
       const idOf = new Map(rows.map((row) => [row.name, row.id]));

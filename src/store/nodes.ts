@@ -9,6 +9,7 @@ export type NewNode = {
   readonly pid: number;
   readonly duties: readonly string[];
   readonly slots: number;
+  readonly labels: readonly string[];
 };
 
 /** A node as others see it. */
@@ -19,6 +20,9 @@ export type NodeRow = {
   readonly slots: number;
   readonly busy: number;
   readonly beat: number;
+  readonly labels: readonly string[];
+  /** It takes nothing more. */
+  readonly isDraining: boolean;
 };
 
 export type NodeStore = ReturnType<typeof nodeStore>;
@@ -36,8 +40,9 @@ export function nodeStore({ sql }: Database) {
     /** Writes down that a node has started; answers its incarnation. */
     register: async (node: NewNode): Promise<number> => {
       const [row] = await sql<{ incarnation: number }[]>`
-        insert into belfry.nodes (name, version, address, pid, duties, slots)
-        values (${node.name}, ${node.version}, ${node.address ?? null}, ${node.pid}, ${node.duties}::text[], ${node.slots})
+        insert into belfry.nodes (name, version, address, pid, duties, slots, labels)
+        values (${node.name}, ${node.version}, ${node.address ?? null}, ${node.pid}, ${node.duties}::text[], ${node.slots},
+                ${node.labels}::text[])
         returning incarnation`;
       if (!row) throw new Error('the node was not written down');
       return row.incarnation;
@@ -54,7 +59,8 @@ export function nodeStore({ sql }: Database) {
     /** Who has not ended. Served by nodes_living. */
     living: async (): Promise<NodeRow[]> =>
       await sql<NodeRow[]>`
-        select incarnation, name, duties, slots, busy, beat from belfry.nodes where ended_at is null order by incarnation`,
+        select incarnation, name, duties, slots, busy, beat, labels, draining as "isDraining"
+          from belfry.nodes where ended_at is null order by incarnation`,
 
     /** Ends an incarnation. False: it had ended already, or its beat is not the one that was seen. */
     end: async (incarnation: number, reason: 'stopped' | 'lost' | 'replaced', seenBeat?: number): Promise<boolean> => {

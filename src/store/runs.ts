@@ -1,9 +1,10 @@
-// Runs as rows: made by hand, sent, claimed, recorded. Every change of state is one guarded statement: no row back is an
+// Runs as rows: sent, claimed, recorded, stopped. Every change of state is one guarded statement: no row back is an
 // answer, not an error.
 
 import type { Policy, State } from '../runs/lifecycle.ts';
 import { blamesOneRow, groupCommit, type Batched } from './batch.ts';
 import type { Database } from './database.ts';
+import { makingStatements } from './making.ts';
 import { upkeepStatements } from './upkeep.ts';
 
 /** A run that this node holds from now on. */
@@ -18,6 +19,8 @@ export type ClaimedRun = {
   readonly epoch: number;
   readonly attempt: number;
   readonly traceId: string;
+  /** The run that this one comes after. */
+  readonly parentId: number | null;
 };
 
 /** One attempt as it is kept with its run. */
@@ -32,7 +35,10 @@ export type AttemptNote = {
   readonly error?: string;
 };
 
-/** What a run came to, believed only of who held it with this epoch. */
+/**
+ * What a run came to, believed only of who held it with this epoch. Nobody's word is written twice: told again, or told late of an
+ * attempt that was given up as lost and not made again yet, it takes the place of what was written of that attempt.
+ */
 export type RunRecord = {
   readonly id: number;
   readonly epoch: number;
@@ -45,23 +51,8 @@ export type RunRecord = {
   readonly note: AttemptNote;
   readonly result?: Record<string, unknown>;
   readonly error?: string;
-};
-
-export type NewRun = {
-  readonly jobId: number;
-  readonly cause: 'manual';
-  readonly dueAt: Date;
-  readonly traceId: string;
-  readonly evenIfBusy: boolean;
-};
-
-export type Backfill = {
-  readonly jobId: number;
-  readonly dueTimes: readonly Date[];
-  readonly overlap: string;
-  readonly onlyMissing: boolean;
-  readonly traceId: string;
-  readonly now: Date;
+  /** Nobody saw how it ended: whoever did is believed instead. */
+  readonly isGuess?: boolean;
 };
 
 export type RunStore = ReturnType<typeof runStore>;
@@ -73,61 +64,16 @@ export function runStore(database: Database) {
   const claims: Batched<Claim, ClaimedRun[]> = groupCommit(claimTogether, { most: 100 });
 
   return {
-    /**
-     * Makes a run by hand of a living job. Undefined: the job minds overlap and has a run that is not at its end.
-     */
-    insert: async (run: NewRun): Promise<{ id: number } | undefined> => {
-      const [row] = await sql<{ id: number }[]>`
-        with made as (
-            insert into belfry.runs (job_id, job_name, cause, due_at, command, policy, overlap, queued_at, trace_id)
-            select j.id, j.name, ${run.cause}, ${run.dueAt}, j.command, j.policy,
-                   case when ${run.evenIfBusy} then 'allow' else j.overlap end, ${run.dueAt}, ${run.traceId}
-              from belfry.jobs j
-             where j.id = ${run.jobId} and j.deleted_at is null
-               and (j.overlap <> 'skip' or ${run.evenIfBusy}
-                    or (select true from belfry.unfinished u where u.job_id = j.id limit 1) is null)
-            returning id, job_id, overlap, due_at
-        ), begun as (
-            insert into belfry.unfinished (run_id, job_id, overlap, ready_at) select id, job_id, overlap, due_at from made
-        )
-        select id from made`;
-      return row;
-    },
+    ...makingStatements(database),
 
     /**
-     * Makes runs for due times of the past, in one statement; they give way to live ones. `onlyMissing`: not for those that were
-     * run or are on their way. Answers how many were made. Served by runs_due_once and results_pk.
-     */
-    backfill: async ({ jobId, dueTimes, overlap, onlyMissing, traceId, now }: Backfill): Promise<number> => {
-      const rows = await sql`
-        with due as (
-            select to_timestamp("at" / 1000) as at from unnest(${dueTimes.map((due) => due.getTime())}::float8[]) as d("at")
-        ), made as (
-            insert into belfry.runs (job_id, job_name, cause, due_at, command, policy, overlap, catchup, queued_at, trace_id)
-            select j.id, j.name, 'backfill', due.at, j.command, j.policy, ${overlap}, true, ${now}, ${traceId}
-              from belfry.jobs j cross join due
-             where j.id = ${jobId} and j.deleted_at is null
-               and not (${onlyMissing} and exists (
-                       select from belfry.runs r
-                        where r.job_id = j.id and r.due_at = due.at and r.cause in ('schedule', 'backfill')
-                          and not exists (select from belfry.results e where e.run_id = r.id and e.state = 'skipped')))
-             order by due.at
-            returning id, job_id, overlap, due_at
-        ), begun as (
-            insert into belfry.unfinished (run_id, job_id, overlap, ready_at, catchup) select id, job_id, overlap, due_at, true from made
-        )
-        select id from made`;
-      return rows.length;
-    },
-
-    /**
-     * Marks as sent what is to be sent now: of the first `window` ready runs (live before catch-up, oldest first; of the latter
+     * Marks as sent what is to be sent now into a lane: of the first `window` ready runs (live before catch-up, oldest first; of the latter
      * `mostCatchup` at most) those that were never sent, or so long ago that their message must be lost: 15 s, doubled with every
      * send up to 4 minutes. Served by unfinished_ready; the window is what bounds both the scan and how much lies in the queue.
      */
-    markSent: async (now: Date, window: number, mostCatchup = window): Promise<number[]> => {
+    markSent: async (now: Date, window: number, mostCatchup = window, lane = ''): Promise<number[]> => {
       const isToBeSent = sql.part`(sent_at is null or sent_at < ${now}::timestamptz - interval '15 seconds' * 2 ^ least(sends - 1, 4))`;
-      const isReady = sql.part`state in ('queued', 'retrying') and not blocked and ready_at <= ${now}`;
+      const isReady = sql.part`lane = ${lane} and state in ('queued', 'retrying') and not blocked and ready_at <= ${now}`;
       const rows = await sql<{ id: number }[]>`
         with live as materialized (
             select run_id, sent_at, sends from belfry.unfinished
@@ -158,14 +104,18 @@ export function runStore(database: Database) {
                       for no key update skip locked))`;
     },
 
-    /** When the next run that is not ready yet will be. Served by unfinished_ready. */
-    nextReadyAt: async (now: Date): Promise<Date | undefined> => {
-      const [row] = await sql<{ at: Date | null }[]>`
-        select least((select ready_at from belfry.unfinished where state in ('queued', 'retrying') and not blocked
-                         and not catchup and ready_at > ${now} order by catchup, ready_at limit 1),
-                     (select ready_at from belfry.unfinished where state in ('queued', 'retrying') and not blocked
-                         and catchup     and ready_at > ${now} order by catchup, ready_at limit 1)) as at`;
-      return row?.at ?? undefined;
+    /**
+     * When the next run that is not ready yet will be, of those that any worker may take; and in which other lanes something waits, where
+     * it may be ready at any time. Served by unfinished_ready and unfinished_in_lanes.
+     */
+    waiting: async (now: Date): Promise<{ readyAt: Date | undefined; lanes: readonly string[] }> => {
+      const isNotYet = sql.part`lane = '' and state in ('queued', 'retrying') and not blocked and ready_at > ${now} order by catchup, ready_at limit 1`;
+      const [row] = await sql<{ at: Date | null; lanes: string[] }[]>`
+        select least((select ready_at from belfry.unfinished where not catchup and ${isNotYet}),
+                     (select ready_at from belfry.unfinished where     catchup and ${isNotYet})) as at,
+               array(select distinct lane from belfry.unfinished
+                      where lane <> '' and state in ('queued', 'retrying') and not blocked) as lanes`;
+      return { readyAt: row?.at ?? undefined, lanes: row?.lanes ?? [] };
     },
 
     /** Claims runs for a node's incarnation; answers those that are now running on it. Calls are joined. */
@@ -184,6 +134,45 @@ export function runStore(database: Database) {
       }
     },
 
+    /**
+     * Stops a run wherever it is: one that has not begun is at its end at once, one that runs is told to its node. Undefined: there is
+     * no such run, or it is at its end.
+     */
+    cancel: async (id: number, now: Date): Promise<'cancelled' | 'told' | undefined> => {
+      // Claimed in between, it is neither what it was nor seen as what it is: the second look sees that.
+      for (let looks = 0; looks < 3; looks++) {
+        const [row] = await sql<{ gone: boolean; told: boolean; there: boolean }[]>`
+          with gone as (
+              delete from belfry.unfinished u where u.run_id = ${id} and u.state in ('queued', 'retrying')
+              returning run_id, node, failed_count, attempts, result, error, started_at
+          ), ended as (
+              insert into belfry.results (run_id, state, reason, node, failed_count, attempts, result, error, started_at, finished_at)
+              select run_id, 'cancelled', 'cancelled', node, failed_count, attempts, result, error, started_at, ${now} from gone
+          ), told as (
+              update belfry.unfinished u set cancel_at = coalesce(u.cancel_at, ${now}), cancel_reason = coalesce(u.cancel_reason, 'cancelled')
+               where u.run_id = ${id} and u.state = 'running' returning run_id
+          )
+          select exists (select from gone) as gone, exists (select from told) as told,
+                 exists (select from belfry.unfinished u where u.run_id = ${id}) as there`;
+        if (row?.gone) return 'cancelled';
+        if (row?.told) return 'told';
+        if (!row?.there) return undefined;
+      }
+      return undefined;
+    },
+
+    /**
+     * Ready runs of these lanes that have been ready since before `before`, whether sent or not: what a worker takes that hears
+     * nothing from the queue. Served by unfinished_ready.
+     */
+    readySince: async (lanes: readonly string[], before: Date, limit: number): Promise<number[]> => {
+      const rows = await sql<{ id: number }[]>`
+        select run_id as id from belfry.unfinished
+         where lane = any (${lanes}::text[]) and state in ('queued', 'retrying') and not blocked and ready_at <= ${before} and cancel_at is null
+         order by catchup, ready_at, run_id limit ${limit}`;
+      return rows.map((row) => row.id);
+    },
+
     ...upkeepStatements(database),
 
     /** Resolves when nothing is waiting to be written. */
@@ -198,7 +187,7 @@ export function runStore(database: Database) {
     if (!first) return [];
     const rows = await sql<ClaimedRun[]>`
       select id, job_id as "jobId", job_name as "jobName", cause, due_at as "dueAt", command, policy, epoch, attempt,
-             trace_id as "traceId"
+             trace_id as "traceId", parent_id as "parentId"
         from belfry.claim_runs(${wanted.flatMap((each) => each.ids)}::bigint[], ${first.owner}::bigint, ${first.node}, ${first.now})`;
     const byId = new Map(rows.map((row) => [row.id, row]));
     return wanted.map((each) =>
@@ -212,10 +201,16 @@ export function runStore(database: Database) {
 
   async function writeRecords(written: readonly RunRecord[]): Promise<boolean[]> {
     const ids = written.map((each) => each.id);
+    const isToldOf = sql.part`u.run_id = any (${ids}::bigint[]) and u.run_id = told."id" and u.epoch = told."epoch"
+             and (u.state = 'running' or u.state = 'retrying' and not told."isGuess")`;
+    // Of one that is tried again the last note, a failure, was of this attempt.
+    const countBefore = sql.part`u.failed_count - (u.state = 'retrying')::integer`;
+    const notesBefore = sql.part`case when u.state = 'retrying' then trim_array(u.attempts, 1) else u.attempts end`;
     const rows = await sql<{ id: number }[]>`
       with told as (
           select "id", "epoch", "state", "reason", to_timestamp("readyAt" / 1000) as "readyAt",
-                 to_timestamp("finishedAt" / 1000) as "finishedAt", "failed", "note"::json as "note", nullif("result", 'null')::json as "result", "error"
+                 to_timestamp("finishedAt" / 1000) as "finishedAt", "failed", "note"::json as "note", nullif("result", 'null')::json as "result", "error",
+                 "isGuess"
             from unnest(${ids}::bigint[], ${written.map((each) => each.epoch)}::integer[], ${written.map((each) => each.state)}::text[],
                         ${written.map((each) => each.reason ?? null)}::text[],
                         ${written.map((each) => each.readyAt?.getTime() ?? null)}::float8[],
@@ -223,35 +218,24 @@ export function runStore(database: Database) {
                         ${written.map((each) => each.failed)}::boolean[],
                         string_to_array(${inLines(written.map((each) => each.note))}, e'\\n'),
                         string_to_array(${inLines(written.map((each) => each.result ?? null))}, e'\\n'),
-                        ${written.map((each) => each.error ?? null)}::text[])
-              as t("id", "epoch", "state", "reason", "readyAt", "finishedAt", "failed", "note", "result", "error")
+                        ${written.map((each) => each.error ?? null)}::text[], ${written.map((each) => each.isGuess === true)}::boolean[])
+              as t("id", "epoch", "state", "reason", "readyAt", "finishedAt", "failed", "note", "result", "error", "isGuess")
       ), ended as (
           delete from belfry.unfinished u
            using told
-           where u.run_id = any (${ids}::bigint[]) and u.run_id = told."id" and u.epoch = told."epoch" and u.state = 'running'
-             and told."state" <> 'retrying'
-          returning told.*, u.job_id, u.overlap, u.node, u.started_at, u.failed_count, u.attempts
+           where ${isToldOf} and told."state" <> 'retrying'
+          returning told.*, u.node, u.started_at, ${countBefore} as failed_count, ${notesBefore} as attempts
       ), recorded as (
           insert into belfry.results (run_id, state, reason, node, failed_count, attempts, result, error, started_at, finished_at)
           select "id", "state", "reason", node, failed_count + "failed"::integer, attempts || "note", "result", "error", started_at, "finishedAt"
             from ended
       ), retried as (
           update belfry.unfinished u
-             set state = 'retrying', ready_at = told."readyAt", owner = null, failed_count = u.failed_count + told."failed"::integer,
-                 attempts = u.attempts || told."note", result = told."result", error = told."error"
+             set state = 'retrying', ready_at = told."readyAt", owner = null, failed_count = ${countBefore} + told."failed"::integer,
+                 attempts = ${notesBefore} || told."note", result = told."result", error = told."error"
             from told
-           where u.run_id = any (${ids}::bigint[]) and u.run_id = told."id" and u.epoch = told."epoch" and u.state = 'running'
-             and told."state" = 'retrying'
+           where ${isToldOf} and told."state" = 'retrying'
           returning u.run_id
-      ), readied as (
-          update belfry.unfinished b set blocked = false
-           where b.run_id = any (array(
-                     select n.run_id from belfry.unfinished n
-                      where n.blocked and n.run_id = any (array(
-                            select min(w.run_id) from belfry.unfinished w
-                             where w.blocked and w.job_id = any (array(select job_id from ended where overlap not in ('skip', 'allow')))
-                             group by w.job_id))
-                        for no key update skip locked))
       )
       select "id" from ended union all select run_id from retried`;
     const known = new Set(rows.map((row) => row.id));

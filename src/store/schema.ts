@@ -44,6 +44,8 @@ export const nodes = belfry.table('nodes', {
   endedAt: moment('ended_at'),
   endReason: text('end_reason'),
   settled: boolean('settled').notNull().default(false),
+  labels: text('labels').array().notNull().default([]),
+  draining: boolean('draining').notNull().default(false),
 });
 
 /** What somebody wants run. */
@@ -82,6 +84,12 @@ export const jobs = belfry.table('jobs', {
   pauseAfterFailures: integer('pause_after_failures'),
   pausedAt: moment('paused_at'),
   pauseNote: text('pause_note'),
+  runOn: text('run_on').notNull().default(''),
+  afterJobs: text('after_jobs').array().notNull().default([]),
+  afterOn: text('after_on').notNull().default('success').$type<'success' | 'failure' | 'either'>(),
+  concurrency: integer('concurrency'),
+  concurrencyKey: text('concurrency_key'),
+  maxQueued: integer('max_queued').notNull().default(1000),
 });
 
 /** One row a job that is due again. */
@@ -109,6 +117,8 @@ export const runs = belfry.table('runs', {
   queuedAt: moment('queued_at').notNull(),
   rerunOf: id('rerun_of'),
   traceId: text('trace_id').notNull(),
+  parentId: id('parent_id'),
+  chainLength: integer('chain_length'),
 });
 
 /** What became of a run that is at its end. */
@@ -141,7 +151,23 @@ export const unfinished = belfry.table('unfinished', {
   begunAt: moment('begun_at'),
   cancelAt: moment('cancel_at'),
   ...outcomes,
+  lane: text('lane').notNull().default(''),
+  capKey: text('cap_key'),
+  capMax: integer('cap_max'),
+  cancelReason: text('cancel_reason'),
 });
+
+/** Where runs of a job go now: one row, or one a living worker; a view. */
+export const placements = belfry
+  .view('placements', {
+    jobId: id('job_id').notNull(),
+    target: text('target').notNull(),
+    lane: text('lane').notNull(),
+    isNowhere: boolean('is_nowhere').notNull(),
+    capKey: text('cap_key'),
+    capMax: integer('cap_max'),
+  })
+  .existing();
 
 /** Runs as people see them, wherever they are; a view. */
 export const records = belfry
@@ -171,5 +197,8 @@ export const records = belfry
     rerunOf: id('rerun_of'),
     traceId: text('trace_id').notNull(),
     readyAt: moment('ready_at'),
+    parentId: id('parent_id'),
+    blocked: boolean('blocked'),
+    cancelAt: moment('cancel_at'),
   })
   .existing();

@@ -64,6 +64,12 @@ export type Fire = {
   readonly overlap?: 'wait_all' | undefined;
 };
 
+/** Of one job: to be run, which of them it is. */
+function turnsOf(fires: readonly Fire[]): number[] {
+  let turn = 0;
+  return fires.map((fire) => (fire.reason === undefined ? turn++ : turn));
+}
+
 export type Fired = {
   readonly id: number;
   readonly jobId: number;
@@ -130,6 +136,7 @@ export function tickStatements({ sql, orm }: Database) {
     const moves = given.toSorted((a, b) => a.jobId - b.jobId);
     const ids = moves.map((move) => move.jobId);
     const fires = moves.flatMap((move) => move.fires.map((each) => ({ jobId: move.jobId, ...each })));
+    const turns = moves.flatMap((move) => turnsOf(move.fires));
     return await sql<Fired[]>`
       with move as (
           select "jobId", "revision", to_timestamp("seen" / 1000) as "seen", to_timestamp("next" / 1000) as "next", "fired"
@@ -139,15 +146,15 @@ export function tickStatements({ sql, orm }: Database) {
               as m("jobId", "revision", "seen", "next", "fired")
       ), due as (
           select "jobId", to_timestamp("dueAt" / 1000) as "dueAt", to_timestamp("lastDueAt" / 1000) as "lastDueAt", "dueCount", "reason",
-                 "catchup", "overlap", to_timestamp("readyAt" / 1000) as "readyAt"
+                 "catchup", "overlap", to_timestamp("readyAt" / 1000) as "readyAt", "turn"
             from unnest(${fires.map((each) => each.jobId)}::bigint[], ${fires.map((each) => each.dueAt.getTime())}::float8[],
                         ${fires.map((each) => each.lastDueAt?.getTime() ?? null)}::float8[],
                         ${fires.map((each) => each.dueCount)}::integer[], ${fires.map((each) => each.reason ?? null)}::text[],
                         ${fires.map((each) => each.catchup)}::boolean[], ${fires.map((each) => each.overlap ?? null)}::text[],
-                        ${fires.map((each) => each.readyAt?.getTime() ?? null)}::float8[])
-              as d("jobId", "dueAt", "lastDueAt", "dueCount", "reason", "catchup", "overlap", "readyAt")
+                        ${fires.map((each) => each.readyAt?.getTime() ?? null)}::float8[], ${turns}::integer[])
+              as d("jobId", "dueAt", "lastDueAt", "dueCount", "reason", "catchup", "overlap", "readyAt", "turn")
       ), busy as (
-          select job_id, count(*) as others from belfry.unfinished where job_id = any (${ids}::bigint[]) group by job_id
+          select job_id, lane, count(*) as others from belfry.unfinished where job_id = any (${ids}::bigint[]) group by job_id, lane
       ), moved as (
           update belfry.cursors c set next_due_at = move."next", fired = c.fired + move."fired"
             from move
@@ -163,44 +170,50 @@ export function tickStatements({ sql, orm }: Database) {
       ), ended as (
           update belfry.jobs set ended_at = ${now} where id = any (array(select job_id from over))
       ), due_jobs as materialized (
-          select j.id, j.name, j.command, j.policy, j.overlap, j.trace_id
+          select j.id, j.name, j.command, j.policy, j.overlap, j.trace_id, j.max_queued, j.run_on <> '' or j.concurrency is not null as is_placed
             from (select * from moved union all select * from over) as stepped
             join (select * from belfry.jobs where id = any (${ids}::bigint[]) offset 0) j
               on j.id = stepped.job_id and j.revision = stepped.revision
            where j.enabled and j.deleted_at is null
-      ), replaced as (
-          update belfry.unfinished u
-             set cancel_at = ${now}
-            from due_jobs
-           where u.job_id = any (${ids}::bigint[]) and u.job_id = due_jobs.id and due_jobs.overlap = 'replace'
+      ), placed as materialized (
+          -- Of the few that say where or how many at a time.
+          select * from belfry.placements where job_id = any (array(select id from due_jobs where is_placed))
       ), planned as materialized (
           select due_jobs.id as job_id, due_jobs.name, due_jobs.command, due_jobs.policy, due_jobs.trace_id, due."dueAt", due."lastDueAt", due."dueCount",
                  due."catchup", due."readyAt", coalesce(due."overlap", due_jobs.overlap) as overlap,
+                 coalesce(placed.target, '') as target, coalesce(placed.lane, '') as lane, placed.cap_key, placed.cap_max, due_jobs.is_placed,
                  case when due."reason" is not null then due."reason"
-                      when busy.others >= case coalesce(due."overlap", due_jobs.overlap)
-                                              when 'skip' then 1 when 'wait' then 2 when 'wait_all' then 1000 end
-                                                    then case when busy.others >= 1000 then 'limit' else 'overlap' end
+                      when placed.is_nowhere then 'no_node'
+                      else belfry.refused_by(coalesce(due."overlap", due_jobs.overlap), coalesce(busy.others, 0) + due."turn", due_jobs.max_queued)
                  end as reason
             from due_jobs
             join due on due."jobId" = due_jobs.id
-            left join busy on busy.job_id = due_jobs.id
+            left join placed on placed.job_id = due_jobs.id
+            left join busy on busy.job_id = due_jobs.id and busy.lane = coalesce(placed.lane, '')
+      ), replaced as (
+          update belfry.unfinished u
+             set cancel_at = ${now}, cancel_reason = 'replaced'
+            from planned
+           where u.job_id = any (${ids}::bigint[]) and u.job_id = planned.job_id and u.lane = planned.lane
+             and planned.overlap = 'replace' and planned.reason is null
       ), made as (
-          insert into belfry.runs (job_id, job_name, due_at, last_due_at, due_count, command, policy, overlap, catchup, queued_at, trace_id)
-          select job_id, name, "dueAt", "lastDueAt", "dueCount", command, policy, overlap, "catchup", ${now}, trace_id
+          insert into belfry.runs (job_id, job_name, target, due_at, last_due_at, due_count, command, policy, overlap, catchup, queued_at, trace_id)
+          select job_id, name, target, "dueAt", "lastDueAt", "dueCount", command, policy, overlap, "catchup", ${now}, trace_id
             from planned
            -- Ids in the order of due times: those that wait get their turn in it.
            order by "dueAt", job_id
           on conflict (job_id, due_at, target) where cause = 'schedule' do nothing
-          returning id, job_id, job_name, due_at, overlap, catchup, trace_id
+          returning id, job_id, job_name, target, due_at, overlap, catchup, trace_id
       ), told as materialized (
-          -- Few are refused or put off, so that this join is against next to nothing.
-          select made.*, other.reason, coalesce(other."readyAt", made.due_at) as ready_at
+          -- Few are refused, put off or sent to a place, so that this join is against next to nothing.
+          select made.*, other.reason, coalesce(other."readyAt", made.due_at) as ready_at, coalesce(other.lane, '') as lane, other.cap_key, other.cap_max
             from made
-            left join (select job_id, "dueAt", reason, "readyAt" from planned where reason is not null or "readyAt" is not null) as other
-              on other.job_id = made.job_id and other."dueAt" = made.due_at
+            left join (select job_id, target, "dueAt", reason, "readyAt", lane, cap_key, cap_max
+                         from planned where reason is not null or "readyAt" is not null or is_placed) as other
+              on other.job_id = made.job_id and other."dueAt" = made.due_at and other.target = made.target
       ), begun as (
-          insert into belfry.unfinished (run_id, job_id, overlap, ready_at, catchup)
-          select id, job_id, overlap, ready_at, catchup from told where reason is null
+          insert into belfry.unfinished (run_id, job_id, overlap, ready_at, catchup, lane, cap_key, cap_max)
+          select id, job_id, overlap, ready_at, catchup, lane, cap_key, cap_max from told where reason is null
       ), skipped as (
           insert into belfry.results (run_id, state, reason, finished_at)
           select id, 'skipped', reason, ${now} from told where reason is not null

@@ -9,18 +9,23 @@ export function upkeepStatements({ sql }: Database) {
   let lookedUpTo = 0;
 
   return {
-    /** Readies runs that waited for another run of their job which is no longer there. Served by unfinished_blocked. */
+    /**
+     * Readies runs that waited for other runs where there is room now, of each job and each cap the first: what the ends of runs
+     * ready is told of here only where an end and a claim crossed. Served by unfinished_blocked, unfinished_of_job and unfinished_capped.
+     */
     unblock: async (): Promise<number> => {
       const rows = await sql`
         update belfry.unfinished set blocked = false
          where run_id = any (array(
                    select run_id from belfry.unfinished
                     where blocked and run_id = any (array(
-                          select distinct on (b.job_id) b.run_id from belfry.unfinished b
+                          select distinct on (b.job_id, b.lane) b.run_id from belfry.unfinished b
                            where b.blocked
-                             and (select true from belfry.unfinished o
-                                   where o.job_id = b.job_id and o.state in ('running', 'retrying') limit 1) is null
-                           order by b.job_id, b.run_id))
+                             and (b.overlap = 'allow' or (select true from belfry.unfinished o
+                                   where o.job_id = b.job_id and o.lane = b.lane and o.state in ('running', 'retrying') limit 1) is null)
+                             and (b.cap_key is null or b.cap_max > (select count(*) from belfry.unfinished o
+                                   where o.cap_key is not null and o.cap_key = b.cap_key and o.state in ('running', 'retrying')))
+                           order by b.job_id, b.lane, b.run_id))
                       for no key update skip locked))
         returning run_id`;
       return rows.length;
@@ -37,7 +42,7 @@ export function upkeepStatements({ sql }: Database) {
             returning *
         )
         insert into belfry.results (run_id, state, reason, node, failed_count, attempts, result, error, started_at, finished_at)
-        select run_id, 'cancelled', 'replaced', node, failed_count, attempts, result, error, started_at, ${now} from gone
+        select run_id, 'cancelled', coalesce(cancel_reason, 'replaced'), node, failed_count, attempts, result, error, started_at, ${now} from gone
         returning run_id`;
       return rows.length;
     },
@@ -49,6 +54,49 @@ export function upkeepStatements({ sql }: Database) {
       return rows.map((row) => row.id);
     },
 
+    /**
+     * Gives back what an incarnation holds and does not know, claimed before `before`: the answer to its claim got lost. The attempt was
+     * not made and does not count. Goes through all that is unfinished.
+     */
+    giveBack: async (owner: number, known: readonly number[], before: Date): Promise<number[]> => {
+      const rows = await sql<{ id: number }[]>`
+        update belfry.unfinished u
+           set state = case when u.attempt > 1 then 'retrying' else 'queued' end, attempt = u.attempt - 1, epoch = u.epoch + 1,
+               owner = null, sent_at = null, sends = 0, begun_at = null, started_at = case when u.attempt > 1 then u.started_at end
+         where u.owner = ${owner} and u.state = 'running' and u.begun_at < ${before} and u.run_id <> all (${known}::bigint[])
+        returning u.run_id as id`;
+      return rows.map((row) => row.id);
+    },
+
+    /**
+     * Writes down as skipped (`no_node`) what waits in a lane that nobody serves for longer than its job's catch-up window (an hour, where
+     * it says none); what was tried already is cancelled. Served by unfinished_in_lanes.
+     */
+    skipUnserved: async (served: readonly string[], now: Date): Promise<number> => {
+      const rows = await sql`
+        with unserved as materialized (
+            select u.run_id, u.job_id, u.ready_at from belfry.unfinished u
+             where u.lane <> '' and u.lane <> all (${served}::text[]) and u.state in ('queued', 'retrying')
+             limit 1000
+        ), late as materialized (
+            select unserved.run_id
+              from unserved
+              left join (select id, catchup_window_ms from belfry.jobs where id = any (array(select job_id from unserved)) offset 0) j
+                on j.id = unserved.job_id
+             where unserved.ready_at < ${now}::timestamptz - interval '1 millisecond' * coalesce(j.catchup_window_ms, 3600000)
+        ), gone as (
+            delete from belfry.unfinished
+             where run_id = any (array(
+                       select run_id from belfry.unfinished
+                        where run_id = any (array(select run_id from late)) and state in ('queued', 'retrying') for update skip locked))
+            returning run_id, state, node, failed_count, attempts, result, error, started_at
+        )
+        insert into belfry.results (run_id, state, reason, node, failed_count, attempts, result, error, started_at, finished_at)
+        select run_id, case state when 'queued' then 'skipped' else 'cancelled' end, 'no_node', node, failed_count, attempts, result, error, started_at, ${now} from gone
+        returning run_id`;
+      return rows.length;
+    },
+
     /** What an incarnation holds; asked when one has ended. Goes through all that is unfinished. */
     heldBy: async (owner: number): Promise<(ClaimedRun & { node: string; begunAt: Date })[]> =>
       await sql<(ClaimedRun & { node: string; begunAt: Date })[]>`
@@ -56,7 +104,7 @@ export function upkeepStatements({ sql }: Database) {
             select run_id, epoch, attempt, node, begun_at from belfry.unfinished where owner = ${owner} and state = 'running'
         )
         select r.id, r.job_id as "jobId", r.job_name as "jobName", r.cause, r.due_at as "dueAt", r.command, r.policy, held.epoch,
-               held.attempt, r.trace_id as "traceId", held.node, held.begun_at as "begunAt"
+               held.attempt, r.trace_id as "traceId", r.parent_id as "parentId", held.node, held.begun_at as "begunAt"
           from belfry.runs r join held on held.run_id = r.id
          where r.id = any (array(select run_id from held)) order by r.id`,
 

@@ -262,7 +262,7 @@ describe('a run that is claimed while another of its job is running', () => {
 
   test('by hand and beside it is freed by unblock(), as that one minds nobody', async () => {
     const job = await placeJob(stores, { overlap: 'wait' });
-    const beside = await runs.insert({ jobId: job.id, cause: 'manual', dueAt: noon, traceId: 'trace', evenIfBusy: true });
+    const [beside] = await runs.insert({ jobId: job.id, cause: 'manual', dueAt: noon, traceId: 'trace', evenIfBusy: true });
     const [byHand] = await claim(stores, [beside?.id ?? 0], me);
     assert.ok(byHand);
     const [waiting] = await fire(stores, job, noon);

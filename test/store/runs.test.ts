@@ -35,8 +35,10 @@ async function queued(count: number, overlap = 'allow'): Promise<number[]> {
 }
 
 describe('a run by hand', () => {
-  const byHand = (jobId: number, evenIfBusy = false) =>
-    runs.insert({ jobId, cause: 'manual', dueAt: noon, traceId: 'its own', evenIfBusy });
+  const byHand = async (jobId: number, evenIfBusy = false) => {
+    const [made] = await runs.insert({ jobId, cause: 'manual', dueAt: noon, traceId: 'its own', evenIfBusy });
+    return made;
+  };
 
   test('carries what the job says and a trace of its own, and is ready at once', async () => {
     const job = await placeJob(stores, { overlap: 'wait' });
@@ -194,11 +196,11 @@ describe('what is to be sent', () => {
 describe('the next ready run', () => {
   test('is told: the earliest that is not ready yet, live or caught up', async () => {
     const job = await placeJob(stores, { overlap: 'allow' });
-    assert.equal(await runs.nextReadyAt(noon), undefined);
+    assert.equal((await runs.waiting(noon)).readyAt, undefined);
     await fire(stores, job, seconds(0), seconds(20), { dueAt: seconds(10), catchup: true });
-    assert.deepEqual(await runs.nextReadyAt(seconds(1)), seconds(10));
-    assert.deepEqual(await runs.nextReadyAt(seconds(10)), seconds(20));
-    assert.equal(await runs.nextReadyAt(seconds(20)), undefined);
+    assert.deepEqual((await runs.waiting(seconds(1))).readyAt, seconds(10));
+    assert.deepEqual((await runs.waiting(seconds(10))).readyAt, seconds(20));
+    assert.equal((await runs.waiting(seconds(20))).readyAt, undefined);
   });
 });
 

@@ -150,7 +150,7 @@ describe('over fifty thousand runs', { timeout: 120_000 }, () => {
   const steps: [string, number, () => Promise<() => Promise<unknown>>][] = [
     ['marking what is sent', 500, async () => () => runs.markSent(now, 100)],
     ['giving back what was sent', 500, async () => claimable().then((ids) => () => runs.unmarkSent(ids))],
-    ['asking when the next run is ready', 500, async () => () => runs.nextReadyAt(seconds(-3600))],
+    ['asking when the next run is ready', 500, async () => () => runs.waiting(seconds(-3600))],
     ['claiming', 1000, async () => claimable().then((ids) => () => runs.claim({ ids, owner: 1, node: 'a', now }))],
     ['recording', 1000, async () => held().then((all) => () => Promise.all(all.map((run) => runs.record(outcome(run)))))],
     ['asking what a node holds', 1000, async () => () => runs.heldBy(1)],

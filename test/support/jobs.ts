@@ -63,6 +63,12 @@ export function written(changed: Partial<WrittenJob> = {}): WrittenJob {
     maxRuns: null,
     spreadMs: null,
     pauseAfterFailures: null,
+    runOn: '',
+    afterJobs: [],
+    afterOn: 'success',
+    concurrency: null,
+    concurrencyKey: null,
+    maxQueued: 1000,
     source: 'api',
     configId: null,
     traceId: '0af7651916cd43dd8448eb211c80319c',
@@ -109,7 +115,7 @@ export const afterAll = seconds(3600);
 
 /** A node as it is written down at its start; answers its incarnation. */
 export async function placeNode({ nodes }: Pick<Stores, 'nodes'>, name: string): Promise<number> {
-  return await nodes.register({ name, version: 'test', address: undefined, pid: 1, duties: ['worker'], slots: 10 });
+  return await nodes.register({ name, version: 'test', address: undefined, pid: 1, duties: ['worker'], slots: 10, labels: [] });
 }
 
 /** Claims runs for a node; answers those that are running now. */
