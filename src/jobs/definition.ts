@@ -8,7 +8,7 @@ import { faultsIn, faultsOf, hintFor, hostileFaults, isTable, show } from '../fa
 import type { Fault } from '../faults.ts';
 import { decimal, duration, flag, formatDuration, label, list, oneOf, prose, refuse, table, wholeNumber } from '../shapes.ts';
 import { parents, placeToRun, placingFaults } from './placing.ts';
-import { blackouts, expressions, moment, scheduleFaults, zoneName } from './when.ts';
+import { blackouts, expressions, missingExpression, moment, scheduleFaults, zoneName } from './when.ts';
 
 /** When a failed attempt is made again: see `decide` and `backoffMs` in runs/lifecycle. */
 export type Retry = {
@@ -87,7 +87,7 @@ export function parseDefinition(input: unknown, options: Options): Parsed {
   const shape = options.coerceDigits === true ? shapeWithDigits : shapeStrict;
   const written = shape.safeParse(input);
   const command = isTable(input) ? checkCommand(input['command'], options.kinds) : noCommand;
-  const faults = [...(written.success ? [] : faultsOf(written.error, input, shape)), ...command.faults];
+  const faults = [...(written.success ? [] : faultsOf(written.error, input, shape)), ...missingExpression(input), ...command.faults];
   if (!written.success || command.executor === undefined || faults.length > 0) return { ok: false, faults };
   return complete(written.data, command, options);
 }
@@ -126,7 +126,7 @@ function shapeOf(digits: boolean) {
     spread: duration('1s', '1d').optional(),
     pause_after_failures: wholeNumber(1, 1000, digits).optional(),
     run_on: placeToRun().optional(),
-    after: parents().default([]),
+    after: parents().optional(),
     after_on: oneOf('success', 'failure', 'either').optional(),
     concurrency: wholeNumber(1, 10_000, digits).optional(),
     concurrency_key: label(200).optional(),
@@ -190,7 +190,7 @@ function placingOf(
 ): Pick<JobDefinition, 'runOn' | 'afterJobs' | 'afterOn' | 'concurrency' | 'concurrencyKey' | 'maxQueued'> {
   return {
     runOn: written.run_on ?? '',
-    afterJobs: written.after,
+    afterJobs: written.after ?? [],
     afterOn: written.after_on ?? 'success',
     ...(written.concurrency === undefined ? {} : { concurrency: written.concurrency }),
     ...(written.concurrency_key === undefined ? {} : { concurrencyKey: written.concurrency_key }),

@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { show, type Fault } from '../faults.ts';
+import type { JobRow } from '../store/jobs.ts';
 import { label, list, refuse, table } from '../shapes.ts';
 
 const mostParents = 100;
@@ -26,29 +27,40 @@ export function placeToRun() {
   });
 }
 
-/** A place as it would be written; nothing for any worker. */
-export function placeAsWritten(runOn: string): { run_on?: unknown } {
-  if (runOn === '') return {};
+type Row = Pick<JobRow, 'runOn' | 'afterJobs' | 'afterOn' | 'concurrency' | 'concurrencyKey' | 'maxQueued'>;
+
+/** What a row says of it, as it would be written. */
+export function placingOfRow(job: Row): Record<string, unknown> {
+  return {
+    ...(job.runOn === '' ? {} : { run_on: placeAsWritten(job.runOn) }),
+    ...(job.afterJobs.length === 0 ? {} : { after: job.afterJobs, after_on: job.afterOn }),
+    ...(job.concurrency === null ? {} : { concurrency: job.concurrency }),
+    ...(job.concurrencyKey === null ? {} : { concurrency_key: job.concurrencyKey }),
+    max_queued: job.maxQueued,
+  };
+}
+
+function placeAsWritten(runOn: string): unknown {
   const [, kind, name] = /^(label|node):(.*)$/s.exec(runOn) ?? [];
-  return { run_on: kind === undefined ? runOn : { [kind]: name } };
+  return kind === undefined ? runOn : { [kind]: name };
 }
 
 /** The names of jobs: one, or a list. */
 export function parents() {
-  const several = list(label(200), mostParents);
+  const several = list(label(200), mostParents).min(1, 'expected the name of a job, or a list of them');
   return z.preprocess((value) => (typeof value === 'string' ? [value] : value), several);
 }
 
 type Written = {
   readonly name: string;
-  readonly after: readonly string[];
+  readonly after?: readonly string[] | undefined;
   readonly after_on?: unknown;
   readonly concurrency?: number | undefined;
   readonly concurrency_key?: string | undefined;
 };
 
 /** What is wrong with the places of a job as a whole. */
-export function placingFaults({ name, after, after_on: afterOn, concurrency, concurrency_key: key }: Written): Fault[] {
+export function placingFaults({ name, after = [], after_on: afterOn, concurrency, concurrency_key: key }: Written): Fault[] {
   const faults: Fault[] = [];
   if (after.includes(name)) faults.push({ path: ['after'], message: `expected other jobs, got ${show(name)} itself` });
   if (afterOn !== undefined && after.length === 0) {

@@ -2,11 +2,11 @@
 
 import { z } from 'zod';
 import { parseBlackout } from '../crontab/blackout.ts';
-import { zoneIn } from '../crontab/expression.ts';
+import { parseExpression, zoneIn } from '../crontab/expression.ts';
 import { rememberSchedules } from '../crontab/schedules.ts';
 import { isTimezone, zoneExpected } from '../crontab/zone.ts';
 import { Refusal } from '../errors.ts';
-import { faultsIn, type Fault } from '../faults.ts';
+import { faultsIn, isTable, type Fault } from '../faults.ts';
 import { list, refuse } from '../shapes.ts';
 
 const mostExpressions = 20;
@@ -18,7 +18,9 @@ const expressionExpected = 'expected an expression such as "0 */5 * * * *"';
 export function expressions() {
   // Which zone it is in does not change whether it can be read, so it is told together with all other faults.
   const readable = z.string(expressionExpected).superRefine((expr, context) => {
-    const wrong = whyNoSchedule({ expr, timezone: zoneIn(expr) ?? 'UTC', name: '' });
+    // In a row an empty text stands for none; nobody writes one.
+    const wrong =
+      expr === '' ? whyNot(() => parseExpression(expr, 'UTC', '')) : whyNoSchedule({ expr, timezone: zoneIn(expr) ?? 'UTC', name: '' });
     if (wrong !== undefined) context.addIssue({ code: 'custom', message: wrong.message, input: expr });
   });
   const several = list(readable, mostExpressions).min(1, expressionExpected);
@@ -56,18 +58,22 @@ export function moment() {
   });
 }
 
+/** A job that comes after others needs no expression; any other does. */
+export function missingExpression(input: unknown): Fault[] {
+  const isThere = !isTable(input) || input['expr'] !== undefined || (input['after'] !== undefined && input['after'] !== '');
+  return isThere ? [] : [{ path: ['expr'], message: `${expressionExpected}, got nothing` }];
+}
+
 type Written = {
   readonly name: string;
   readonly expr: readonly string[];
   readonly except: readonly string[];
-  readonly after: readonly string[];
   readonly starts_at?: Date | undefined;
   readonly ends_at?: Date | undefined;
 };
 
 /** What is wrong with the expressions in the zone of the job, and with the times between which it is due. */
-export function scheduleFaults({ name, expr, except, after, starts_at: startsAt, ends_at: endsAt }: Written, timezone: string): Fault[] {
-  if (expr.length === 0 && after.length === 0) return [{ path: ['expr'], message: `${expressionExpected}, got nothing` }];
+export function scheduleFaults({ name, expr, except, starts_at: startsAt, ends_at: endsAt }: Written, timezone: string): Fault[] {
   const wrong =
     whyNoSchedule({ name, expr: expr.join('\n'), timezone }) ?? whyNot(() => except.map((text) => parseBlackout(text, timezone)));
   if (wrong !== undefined) return [wrong];

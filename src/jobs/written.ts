@@ -5,7 +5,7 @@ import type { JobRow, WrittenJob } from '../store/jobs.ts';
 import { expressionsIn } from '../crontab/schedules.ts';
 import { formatDuration } from '../shapes.ts';
 import type { JobDefinition } from './definition.ts';
-import { placeAsWritten } from './placing.ts';
+import { placingOfRow } from './placing.ts';
 
 /** The columns of a definition, all defaults filled in, and the policy that its runs will carry. */
 export function writtenOf(definition: JobDefinition): Omit<WrittenJob, 'source' | 'configId' | 'traceId' | 'nextDueAt'> {
@@ -78,11 +78,7 @@ export function inputOfRow(job: JobRow): Record<string, unknown> {
     ...(job.maxRuns === null ? {} : { max_runs: job.maxRuns }),
     ...(job.spreadMs === null ? {} : { spread: formatDuration(job.spreadMs) }),
     ...(job.pauseAfterFailures === null ? {} : { pause_after_failures: job.pauseAfterFailures }),
-    ...placeAsWritten(job.runOn),
-    ...(job.afterJobs.length === 0 ? {} : { after: job.afterJobs, after_on: job.afterOn }),
-    ...(job.concurrency === null ? {} : { concurrency: job.concurrency }),
-    ...(job.concurrencyKey === null ? {} : { concurrency_key: job.concurrencyKey }),
-    max_queued: job.maxQueued,
+    ...placingOfRow(job),
   };
 }
 

@@ -58,6 +58,10 @@ describe('a definition', () => {
       misfire: 'once',
       maxCatchup: 100,
       blackouts: [],
+      runOn: '',
+      afterJobs: [],
+      afterOn: 'success',
+      maxQueued: 1000,
     });
     assert.equal(
       faults({}),
@@ -276,20 +280,7 @@ describe('a definition', () => {
       }
     };
     const value = fc.oneof(fc.anything({ withNullPrototype: true, withDate: true, withBigInt: true }), fc.string(), fc.double());
-    const keys = [
-      'name',
-      'remark',
-      'expr',
-      'timezone',
-      'enabled',
-      'command',
-      'retry',
-      'timeout',
-      'overlap',
-      'max_catchup',
-      '__proto__',
-      'toString',
-    ];
+    const keys = 'name remark expr timezone enabled command retry timeout overlap max_catchup __proto__ toString'.split(' ');
     fc.assert(fc.property(value, check), { numRuns: 500 });
     fc.assert(
       fc.property(fc.dictionary(fc.constantFrom(...keys), value), (change) => check({ ...plain, ...change })),

@@ -59,6 +59,7 @@ describe('a claim', () => {
       epoch: 1,
       attempt: 1,
       traceId: job.traceId,
+      parentId: null,
     });
     const { state, owner, node, startedAt, begunAt } = (await wayOf(stores, id)) ?? {};
     assert.deepEqual(

@@ -109,12 +109,31 @@ describe('what an attempt came to', () => {
     }
   });
 
-  test('told twice of a run that is tried again is written once', async () => {
+  test('told again of a run that is tried again, as when the first answer got lost, is one attempt all the same', async () => {
     const run = await oneRunning();
     assert.equal(await runs.record(failedOnce(run, afterAll)), true);
-    assert.equal(await runs.record(failedOnce(run, seconds(9000))), false);
-    const { readyAt, failedCount } = await runNow(stores, run.id);
-    assert.deepEqual({ readyAt, failedCount }, { readyAt: afterAll, failedCount: 1 });
+    assert.equal(await runs.record(failedOnce(run, seconds(9000))), true);
+    const { readyAt, failedCount, attempts } = await runNow(stores, run.id);
+    assert.deepEqual({ readyAt, failedCount, attempts: attempts.length }, { readyAt: seconds(9000), failedCount: 1, attempts: 1 });
+  });
+
+  test('told late wins over the guess that the attempt was lost, as long as it is not made again', async () => {
+    const run = await oneRunning();
+    const guess = { ...failedOnce(run, afterAll), error: 'lost', isGuess: true };
+    assert.equal(await runs.record(guess), true);
+    assert.equal(await runs.record(outcome(run)), true);
+    const { state, failedCount, attempts, error } = await runNow(stores, run.id);
+    assert.deepEqual(
+      { state, failedCount, attempts: attempts.length, error },
+      { state: 'succeeded', failedCount: 0, attempts: 1, error: null },
+    );
+  });
+
+  test('that is a guess never wins over what was seen', async () => {
+    const run = await oneRunning();
+    await runs.record(failedOnce(run, afterAll));
+    assert.equal(await runs.record({ ...outcome(run, { state: 'failed', failed: true }), isGuess: true }), false);
+    assert.equal((await runNow(stores, run.id)).state, 'retrying');
   });
 
   test('told twice at one moment is written once', async () => {

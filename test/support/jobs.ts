@@ -104,10 +104,15 @@ export async function fire({ jobs }: Pick<Stores, 'jobs'>, job: JobRow, ...due: 
   return await jobs.fire([{ jobId: job.id, revision, seen: nextDueAt, next, fires }], noon);
 }
 
-/** The ids of `count` queued runs of a job, due one second after the other from noon on; all are ready at `afterAll`. */
-export async function queueRuns(stores: Pick<Stores, 'jobs'>, job: JobRow, count: number): Promise<number[]> {
-  const fired = await fire(stores, job, ...Array.from({ length: count }, (_, index) => seconds(index)));
-  return fired.map(({ id }) => id).sort((a, b) => a - b);
+/**
+ * The ids of `count` queued runs of a job, due one second after the other from noon on; all are ready at `afterAll`. They mind overlap
+ * as their job says from when they are claimed on, as those do that were made while it was not busy.
+ */
+export async function queueRuns(stores: Pick<Stores, 'jobs' | 'database'>, job: JobRow, count: number): Promise<number[]> {
+  const dueTimes = Array.from({ length: count }, (_, index) => ({ dueAt: seconds(index), overlap: 'wait_all' as const }));
+  const ids = (await fire(stores, job, ...dueTimes)).map(({ id }) => id).sort((a, b) => a - b);
+  await stores.database.sql`update belfry.unfinished set overlap = ${job.overlap} where run_id = any (${ids}::bigint[])`;
+  return ids;
 }
 
 /** A moment at which everything queued is ready. */
