@@ -1,10 +1,9 @@
 // Puts the parts together, starts the duties in order and stops them in reverse. Knows everybody, decides nothing.
 
-import { v1Api } from './api/v1.ts';
-import { seedApi } from './api/seed.ts';
 import { every, makeBell, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { startTicker } from './crontab/ticker.ts';
+import { openDoors } from './doors.ts';
 import { startEmbedded } from './embedded.ts';
 import { Refusal } from './errors.ts';
 import type { Executor } from './executors/executor.ts';
@@ -14,19 +13,19 @@ import { shellExecutor } from './executors/shell.ts';
 import { killLeftovers } from './executors/leftovers.ts';
 import { makeHeartbeat } from './heartbeat.ts';
 import type { JobDefinition } from './jobs/definition.ts';
-import { applyFile, createJob, deleteJob, pauseJob, resumeJob, setEnabled, workOut, type ManageDeps } from './jobs/manage.ts';
+import { applyFile, workOut, type ManageDeps } from './jobs/manage.ts';
 import { rememberSchedules } from './crontab/schedules.ts';
 import type { Log } from './observe/log.ts';
 import { beginWork, newTraceId } from './observe/tracing.ts';
 import { openBackend } from './queue/backend.ts';
 import { startConsumer } from './queue/consumer.ts';
 import { startProducer } from './queue/producer.ts';
-import { backfill, stopCancelled, trigger } from './runs/control.ts';
+import { stopCancelled } from './runs/control.ts';
 import { makeEvents } from './runs/events.ts';
 import { perform } from './runs/perform.ts';
 import { settle, startUpkeep } from './runs/upkeep.ts';
 import { makeWorker } from './runs/worker.ts';
-import { listen, makeApp } from './server.ts';
+import { listen } from './server.ts';
 import { awaitDatabase, migrate, openDatabase } from './store/database.ts';
 import { jobStore } from './store/jobs.ts';
 import { nodeStore } from './store/nodes.ts';
@@ -103,6 +102,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
 
   const dispatchBell = makeBell(clock);
   const tickBell = makeBell(clock);
+  const cancelBell = makeBell(clock);
   const markerOf = (incarnation: number): string => `${installation}/${incarnation}`;
 
   const heartbeat = await makeHeartbeat(
@@ -148,6 +148,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
     record: store.runs.record,
     events,
     jobs: store.jobs,
+    previous: store.runs.ended,
   };
   const worker = makeWorker({
     clock,
@@ -170,7 +171,10 @@ async function start(given: Given, stops: Stops): Promise<App> {
     { clock, log, runs: store.runs, send: backend.send, capacity: heartbeat.capacity, catchupPerSecond: config.catchupPerSecond },
     dispatchBell,
   );
+  // What an end readied or brought on, whoever recorded it.
+  const heard = await database.listen('belfry_ready', dispatchBell.ring, dispatchBell.ring);
   stops.add(async () => {
+    await heard.stop();
     await upkeep.stop();
     await producer.stop();
   });
@@ -183,8 +187,9 @@ async function start(given: Given, stops: Stops): Promise<App> {
         await stopCancelled({ runs: store.runs, incarnation: heartbeat.incarnation, cancel: worker.cancel });
         return 1000;
       },
-      { onFault: (fault) => log.error({ err: fault }, 'cancel_watch_failed') },
+      { bell: cancelBell, onFault: (fault) => log.error({ err: fault }, 'cancel_watch_failed') },
     );
+    const heard = await database.listen('belfry_cancel', cancelBell.ring, cancelBell.ring);
     stops.add(async (atOnce) => {
       const ended = new AbortController();
       onceAborted(atOnce, async () => {
@@ -194,6 +199,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
       });
       await Promise.all([worker.stop(config.shutdownGraceMs, atOnce), consumer.close()]);
       ended.abort();
+      await heard.stop();
       await cancelling.stop();
     });
   }
@@ -226,27 +232,8 @@ async function start(given: Given, stops: Stops): Promise<App> {
   }
 
   if (!duties.web) return { address: undefined, graceMs: config.shutdownGraceMs, reload, stop: stops.run };
-  const web = await listen(
-    makeApp({
-      clock,
-      log,
-      http: config.http,
-      seed: seedApi({ createJob: (input, traceId) => createJob(managing, input, traceId), records: store.records }),
-      v1: v1Api({
-        defaultTimezone: config.timezone,
-        scheduleOf,
-        jobs: store.jobs,
-        deleteJob: (job) => deleteJob(managing, job),
-        setEnabled: (job, enabled) => setEnabled(managing, job, enabled),
-        pause: (job, note) => pauseJob(managing, job, note),
-        resume: (job) => resumeJob(managing, job),
-        backfill: (job, options) =>
-          backfill({ clock, log, jobs: store.jobs, runs: store.runs, scheduleOf, dispatch: dispatchBell }, job, options),
-        trigger: (job, options) => trigger({ clock, log, jobs: store.jobs, runs: store.runs, dispatch: dispatchBell }, job, options),
-      }),
-    }),
-    config.http,
-  );
+  const { jobs, runs, records } = store;
+  const web = await listen(openDoors({ ...managing, http: config.http, jobs, runs, records, dispatch: dispatchBell }), config.http);
   stops.add(async (atOnce) => {
     webStopped = web.stop(config.shutdownGraceMs, atOnce);
   });

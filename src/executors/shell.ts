@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { messageOf } from '../errors.ts';
 import { type Capture, capture } from './capture.ts';
-import type { AttemptRequest, AttemptResult, Executor } from './executor.ts';
+import type { AttemptRequest, AttemptResult, Executor, PreviousRun } from './executor.ts';
 import { endGroup } from './group.ts';
 import { killLeftovers } from './leftovers.ts';
 import { cleanText } from './output.ts';
@@ -98,7 +98,7 @@ function argvOf({ argv, shell = defaultShell, target = '' }: ShellCommand): read
 }
 
 function environmentOf(
-  { command, job, runId, attempt, dueAt, cause, traceparent, marker }: AttemptRequest<ShellCommand>,
+  { command, job, runId, attempt, dueAt, cause, previous, traceparent, marker }: AttemptRequest<ShellCommand>,
   inheritedEnv: Record<string, string>,
 ): Record<string, string> {
   return {
@@ -109,8 +109,18 @@ function environmentOf(
     BELFRY_ATTEMPT: String(attempt),
     BELFRY_DUE_AT: dueAt.toISOString(),
     BELFRY_CAUSE: cause,
+    ...(previous === undefined ? {} : previousIn(previous)),
     BELFRY_MARKER: marker,
     TRACEPARENT: traceparent,
+  };
+}
+
+function previousIn({ job, runId, state, result }: PreviousRun): Record<string, string> {
+  return {
+    BELFRY_PREVIOUS_JOB: job,
+    BELFRY_PREVIOUS_RUN_ID: runId,
+    BELFRY_PREVIOUS_STATE: state,
+    BELFRY_PREVIOUS_RESULT: result.replaceAll('\0', '�'),
   };
 }
 
