@@ -95,7 +95,7 @@ echo ready
 while :; do
   grep -q . 2>/dev/null
   case $? in
-    0) while kill -s 0 -- -1; do sleep 5; done; exit 0 ;;
+    0) while kill -s 0 -- -1; do sleep 1; done; exit 0 ;;
     1) exit 0 ;;
   esac
 done 2>/dev/null`;
