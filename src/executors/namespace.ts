@@ -149,9 +149,9 @@ async function probe(entrance: Entrance, env: Record<string, string>): Promise<v
 type End = number | NodeJS.Signals | Error | null;
 
 function endOf(child: ChildProcess): Promise<End> {
-  return new Promise((resolve) => {
-    child.once('error', resolve);
-    child.once('exit', (code, signal) => resolve(signal ?? code));
+  return new Promise((tell) => {
+    child.once('error', tell);
+    child.once('exit', (code, signal) => tell(signal ?? code));
   });
 }
 

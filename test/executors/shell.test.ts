@@ -12,10 +12,10 @@ import { attempt, leave, left, limit, lives, outside, tempDir } from './support.
 const ways = await waysHere();
 after(() => closeWays(ways));
 
-for (const { name, isolation } of ways) {
+for (const { name: way, isolation } of ways) {
   const shell = shellHere(undefined, isolation);
 
-  describe(`a shell command, ${name}`, limit, () => {
+  describe(`a shell command, ${way}`, limit, () => {
     test('is answered with its stdout, its stderr and its exit status', async () => {
       const { outcome, error, exitCode, result } = await attempt(shell, { type: 'shell', target: 'echo out; echo err >&2; exit 3' });
       assert.deepEqual([outcome, error, exitCode], ['failed', 'exit status 3', 3]);
@@ -103,7 +103,7 @@ for (const { name, isolation } of ways) {
     });
   });
 
-  describe(`a shell command that is stopped, ${name}`, limit, () => {
+  describe(`a shell command that is stopped, ${way}`, limit, () => {
     test('is ended with everything it started', async (t) => {
       const dir = await tempDir(t);
       const target = `sleep 1000 & ${leave(`${dir}/pids`, '$$ $!')}; sleep 1000`;
@@ -162,7 +162,7 @@ for (const { name, isolation } of ways) {
     });
   });
 
-  describe(`a process that a shell command leaves behind, ${name}`, limit, () => {
+  describe(`a process that a shell command leaves behind, ${way}`, limit, () => {
     test('does not hold the run, though it holds the pipe, and is let be', async (t) => {
       const dir = await tempDir(t);
       const target = `sleep 1000 & ${leave(`${dir}/pid`, '$!')}; echo done`;
@@ -173,7 +173,7 @@ for (const { name, isolation } of ways) {
     });
   });
 
-  describe(`a shell command that cannot be started, ${name}`, limit, () => {
+  describe(`a shell command that cannot be started, ${way}`, limit, () => {
     const cases: [string, Record<string, unknown>, RegExp][] = [
       ['for want of its shell', { target: 'true', shell: '/bin/none' }, /^cannot start \/bin\/none: no such program$/],
       ['for want of its program', { argv: ['/bin/none'] }, /^cannot start \/bin\/none: no such program$/],
@@ -211,8 +211,8 @@ for (const { name, isolation } of ways) {
       import { openSync } from 'node:fs';
       import { shellHere, waysHere } from '${import.meta.dirname}/subjects.ts';
       import { attempt } from '${import.meta.dirname}/support.ts';
-      const way = (await waysHere()).find(({ name }) => name === '${name}');
-      const shell = shellHere(undefined, way.isolation);
+      const found = (await waysHere()).find(({ name }) => name === '${way}');
+      const shell = shellHere(undefined, found.isolation);
       try { for (;;) openSync('/dev/null'); } catch {}
       const { outcome, known, error } = await attempt(shell, { type: 'shell', target: 'true' });
       console.log(JSON.stringify([outcome, known, error]));
