@@ -237,6 +237,7 @@ describe('the config.toml that comes with Belfry', () => {
         'runs',
         'enabled',
         'inherit_env',
+        'isolation',
         'response_limit',
         'module',
       ],
