@@ -8,6 +8,7 @@ import { startEmbedded } from './embedded.ts';
 import { Refusal } from './errors.ts';
 import type { Executor } from './executors/executor.ts';
 import { httpExecutor } from './executors/http.ts';
+import type { Isolation } from './executors/namespace.ts';
 import type { BuiltIn } from './executors/registry.ts';
 import { shellExecutor } from './executors/shell.ts';
 import { killLeftovers } from './executors/leftovers.ts';
@@ -36,6 +37,7 @@ import { makeStops, type Stops } from './stops.ts';
 type Given = {
   readonly config: Config;
   readonly kinds: ReadonlyMap<string, Executor>;
+  readonly isolation: Isolation;
   readonly definitions: readonly JobDefinition[];
   readonly version: string;
   readonly log: Log;
@@ -70,7 +72,7 @@ export async function startApp(given: Given): Promise<App> {
 }
 
 async function start(given: Given, stops: Stops): Promise<App> {
-  const { config, kinds, definitions, version, log } = given;
+  const { config, kinds, isolation, definitions, version, log } = given;
   const clock = systemClock;
   const { duties } = config;
   const onError = (fault: unknown): void => log.warn({ err: fault }, 'connection_failed');
@@ -180,6 +182,8 @@ async function start(given: Given, stops: Stops): Promise<App> {
   });
 
   if (duties.worker) {
+    stops.add(isolation.close);
+    log.info(await isolation.open(), 'shell_isolation');
     const consumer = await startConsumer(backend, worker.take);
     const cancelling = every(
       clock,
@@ -242,11 +246,11 @@ async function start(given: Given, stops: Stops): Promise<App> {
 }
 
 /** The executors that come with the house, as the config wants them. */
-export function builtInExecutors(config: Config): BuiltIn[] {
+export function builtInExecutors(config: Config, isolation: Isolation): BuiltIn[] {
   const { shell, http } = config.executors;
   const { outputLimitBytes } = config.worker;
   return [
-    ...(shell.enabled ? [shellExecutor({ outputLimitBytes, inheritedEnv: config.inheritedEnv })] : []),
+    ...(shell.enabled ? [shellExecutor({ outputLimitBytes, inheritedEnv: config.inheritedEnv, isolation })] : []),
     // Loopback and private addresses are open as long as Belfry itself listens on loopback only, which is always so far.
     httpExecutor({
       responseLimitBytes: http.responseLimitBytes,
