@@ -82,7 +82,7 @@ async function spawnGroup(
   const { cwd } = request.command;
   const argv = argvOf(request.command);
   try {
-    const entrance = await isolation?.entrance();
+    const entrance = request.command.isolation === 'none' ? undefined : await isolation?.entrance();
     if (request.signal.aborted) return endedBy(stopReasonOf(request.signal), request.timeoutMs);
     const env = environmentOf(request, inheritedEnv);
     const stdio = output === undefined ? 'ignore' : ['ignore' as const, output.out.stdio, output.stderr.stdio];

@@ -32,6 +32,12 @@ for (const way of ways.filter(({ isolation }) => isolation !== undefined)) {
       assert.doesNotMatch(String(result['out']), /\bnode\b/);
     });
 
+    test('that has to do with other processes sees them when it says isolation = "none"', async () => {
+      const target = `cat /proc/${process.pid}/comm`;
+      assert.equal((await attempt(shell, { type: 'shell', target })).outcome, 'failed');
+      assert.equal((await attempt(shell, { type: 'shell', target, isolation: 'none' })).outcome, 'succeeded');
+    });
+
     test('leads a group of its own, by the number that it knows', async () => {
       const target = `trap 'exit 7' TERM; kill -- -$$; sleep 1000`;
       const { error } = await attempt(shell, { type: 'shell', target });
