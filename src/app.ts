@@ -174,9 +174,9 @@ async function start(given: Given, stops: Stops): Promise<App> {
     dispatchBell,
   );
   // What an end readied or brought on, whoever recorded it.
-  const heard = await database.listen('belfry_ready', dispatchBell.ring, dispatchBell.ring);
+  const readied = await database.listen('belfry_ready', dispatchBell.ring, dispatchBell.ring);
   stops.add(async () => {
-    await heard.stop();
+    await readied.stop();
     await upkeep.stop();
     await producer.stop();
   });
