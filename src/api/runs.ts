@@ -19,12 +19,15 @@ export function runsApi(deps: RunsDeps): Hono<DoorEnv> {
   app.get('/:id', async (c) => c.json(runOf(await there(idIn(c.req.param())))));
 
   app.post('/:id/cancel', async (c) => {
-    const id = idIn(c.req.param());
+    const { id } = await there(idIn(c.req.param()));
     await deps.cancel(id, c.get('traceId'));
     return c.json(runOf(await there(id)), 202);
   });
 
-  app.post('/:id/rerun', async (c) => c.json(await deps.rerun(idIn(c.req.param()), c.get('traceId')), 202));
+  app.post('/:id/rerun', async (c) => {
+    const { id } = await there(idIn(c.req.param()));
+    return c.json(await deps.rerun(id, c.get('traceId')), 202);
+  });
 
   return app;
 

@@ -91,7 +91,7 @@ type StopDeps = Pick<TriggerDeps, 'clock' | 'log'> & {
 
 /**
  * Stops a run: one that has not begun is cancelled at once, one that is on is told to stop on its node, and killed when it does not.
- * Its job goes on. Refusal `conflict`: there is no such run, or it is at its end.
+ * Its job goes on. Refusal `conflict`: it is at its end.
  */
 export async function cancel(deps: StopDeps, id: number, traceId: string): Promise<void> {
   const done = await deps.runs.cancel(id, deps.clock.now());

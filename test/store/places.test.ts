@@ -33,10 +33,13 @@ describe('a due time of a job that runs on', () => {
     const job = await placeJob(stores, { runOn: 'all' });
     const fired = await fire(stores, job, noon);
     const rows = await Promise.all(fired.map(async ({ id }) => [(await runNow(stores, id)).target, (await wayOf(stores, id))?.lane]));
-    assert.deepEqual(rows.toSorted(([a = ''], [b = '']) => (a < b ? -1 : 1)), [
-      ['node a', 'node:node a'],
-      ['node b', 'node:node b'],
-    ]);
+    assert.deepEqual(
+      rows.toSorted(([a = ''], [b = '']) => (a < b ? -1 : 1)),
+      [
+        ['node a', 'node:node a'],
+        ['node b', 'node:node b'],
+      ],
+    );
     await assert.rejects(
       execute(
         url,
