@@ -128,7 +128,8 @@ function jobOf(job: JobRow) {
     name: job.name,
     source: job.source,
     next_due_at: job.nextDueAt,
-    ended_at: job.endedAt,
+    // A job that only comes after others has no due times to be at the end of.
+    ended_at: job.expr === '' ? null : job.endedAt,
     paused_at: job.pausedAt,
     pause_note: job.pauseNote,
     fault: job.fault,
