@@ -30,13 +30,9 @@ export const failingExit = 3;
  */
 export function ledgerCommand(file: string, { during = ':', exit = '0' }: { during?: string; exit?: string } = {}): string {
   const words = `"$BELFRY_JOB" "$BELFRY_RUN_ID" "$BELFRY_ATTEMPT" "$BELFRY_DUE_AT" "$1" "$$" "$(date +%s%3N)"`;
-  return [
-    `enter() { printf '%s %s %s %s %s %s %s .\\n' ${words} >> '${file}'; }`,
-    'enter begin',
-    during,
-    'enter end',
-    `exit ${exit}`,
-  ].join('; ');
+  return [`enter() { printf '%s %s %s %s %s %s %s .\\n' ${words} >> '${file}'; }`, 'enter begin', during, 'enter end', `exit ${exit}`].join(
+    '; ',
+  );
 }
 
 /** Reads a ledger; one that nobody wrote to yet is empty. */
@@ -60,7 +56,8 @@ export function parseLedger(text: string): Ledger {
   for (const each of given) {
     const [, job = '', runId, attempt, due = '', event, pid, at] = whole.exec(each) ?? [];
     if (event !== 'begin' && event !== 'end') torn.push(each);
-    else lines.push({ job, runId: Number(runId), attempt: Number(attempt), dueAt: Date.parse(due), event, pid: Number(pid), at: Number(at) });
+    else
+      lines.push({ job, runId: Number(runId), attempt: Number(attempt), dueAt: Date.parse(due), event, pid: Number(pid), at: Number(at) });
   }
   return { lines, torn: rest ? [...torn, rest] : torn };
 }
