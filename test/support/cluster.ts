@@ -15,6 +15,8 @@ type Options = {
 
 export type ClusterNode = {
   readonly name: string;
+  /** The folder it lives in. */
+  readonly home: string;
   readonly postgres: Proxy;
   readonly redis: Proxy;
   /** Where it answers, if it has the web duty and runs. */
@@ -63,6 +65,7 @@ export async function makeNode(scope: Scope, name: string, duties: string, optio
       };
       const process = await launchBelfry({ cwd, config, env, ...(options.from === undefined ? {} : { from: options.from }) });
       processes.push(process);
+      if (!isWanted) process.child.kill('SIGKILL');
       const { code, signal } = await process.exited;
       if (isWanted && isRunning(process)) faults.push(`${name} ended by itself (${code ?? signal}): ${process.stderr().slice(-2000)}`);
       if (isWanted) await new Promise((resolve) => setTimeout(resolve, restartMs));
@@ -73,16 +76,13 @@ export async function makeNode(scope: Scope, name: string, duties: string, optio
   };
   const end = async (which: NodeJS.Signals): Promise<void> => {
     isWanted = false;
-    const last = processes.at(-1);
     signal(which);
     await kept;
-    const { code = null, signal: by = null } = (await last?.exited) ?? {};
-    if (which === 'SIGTERM' && last && isRunning(last) && code !== 0)
-      faults.push(`${name} was told to stop and ended with ${code ?? by}: ${last.stderr().slice(-2000)}`);
   };
   scope.after(() => end('SIGKILL'));
   return {
     name,
+    home: cwd,
     postgres,
     redis,
     address: () => {
@@ -107,6 +107,12 @@ export async function makeNode(scope: Scope, name: string, duties: string, optio
     lines: () => processes.flatMap(({ lines }) => lines),
     faults: () => faults,
   };
+}
+
+/** Starts nodes; answers when all are running. */
+export async function startAll(nodes: readonly ClusterNode[]): Promise<void> {
+  for (const node of nodes) node.start();
+  await Promise.all(nodes.map((node) => node.running()));
 }
 
 function isRunning({ lines }: Process): boolean {

@@ -1,0 +1,110 @@
+// Which faults come when, decided beforehand by a seed: the same seed makes the same plan. Pure.
+
+export type FaultKind =
+  | 'killed'
+  | 'terminated'
+  | 'paused'
+  | 'called lost'
+  | 'cut'
+  | 'refused'
+  | 'blackholed'
+  | 'delayed'
+  | 'redis killed'
+  | 'redis emptied'
+  | 'redis hung'
+  | 'postgres crashed'
+  | 'backends terminated';
+
+export type Fault = {
+  readonly kind: FaultKind;
+  /** A node, one of its wires (`worker-1/redis`), or a server. Faults of one target do not meet, those of several do. */
+  readonly target: string;
+  /** Milliseconds from the begin of the plan, and how long it lasts. */
+  readonly atMs: number;
+  readonly forMs: number;
+};
+
+/** How often of so many, on what, and how long at least and at most. */
+type Sort = {
+  readonly kind: FaultKind;
+  readonly weight: number;
+  readonly on: 'node' | 'wire' | 'redis' | 'postgres';
+  readonly ms: readonly [number, number];
+};
+
+const sorts: readonly Sort[] = [
+  { kind: 'killed', weight: 5, on: 'node', ms: [0, 3000] },
+  { kind: 'terminated', weight: 2, on: 'node', ms: [0, 2000] },
+  { kind: 'paused', weight: 3, on: 'node', ms: [500, 8000] },
+  { kind: 'cut', weight: 2, on: 'wire', ms: [0, 0] },
+  { kind: 'refused', weight: 2, on: 'wire', ms: [1000, 6000] },
+  { kind: 'blackholed', weight: 3, on: 'wire', ms: [2000, 12_000] },
+  { kind: 'delayed', weight: 1, on: 'wire', ms: [3000, 10_000] },
+  { kind: 'redis killed', weight: 1, on: 'redis', ms: [0, 6000] },
+  { kind: 'redis emptied', weight: 2, on: 'redis', ms: [0, 0] },
+  { kind: 'redis hung', weight: 2, on: 'redis', ms: [1000, 12_000] },
+  { kind: 'postgres crashed', weight: 1, on: 'postgres', ms: [0, 5000] },
+  { kind: 'backends terminated', weight: 2, on: 'postgres', ms: [0, 0] },
+];
+
+// A fault is due every so often; of those that are paused beyond their lease there are few, as each takes that long.
+const everyMs = 2500;
+const calledLost: Sort = { kind: 'called lost', weight: 0, on: 'node', ms: [65_000, 80_000] };
+const longEnoughForLost = 120_000;
+
+export type Random = () => number;
+
+/** Numbers in [0, 1) that are the same for the same seed (mulberry32). */
+export function randomOf(seed: number): Random {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/**
+ * Faults for so many milliseconds; none begins later. Every kind comes in turn, as often as its weight says. A plan of some
+ * minutes has nodes in it that are paused for longer than their lease.
+ */
+export function planFaults(random: Random, lastsMs: number, nodes: readonly string[]): Fault[] {
+  const targets = {
+    node: nodes,
+    wire: nodes.flatMap((node) => [`${node}/postgres`, `${node}/redis`]),
+    redis: ['redis'],
+    postgres: ['postgres'],
+  };
+  const busyUntil = new Map<string, number>();
+  const faults: Fault[] = [];
+  const add = ({ kind, on, ms: [least, most] }: Sort, atMs: number): boolean => {
+    const free = targets[on].filter((target) => (busyUntil.get(target) ?? 0) <= atMs);
+    const target = free[Math.floor(random() * free.length)];
+    if (target === undefined) return false;
+    const forMs = Math.round(least + random() * (most - least));
+    busyUntil.set(target, atMs + forMs + 1000);
+    faults.push({ kind, target, atMs, forMs });
+    return true;
+  };
+  let bag: Sort[] = [];
+  for (let at = random() * everyMs; at < lastsMs; at += everyMs * (0.5 + random())) {
+    const atMs = Math.round(at);
+    if (lastsMs >= longEnoughForLost && faults.length % 100 === 10 && atMs + calledLost.ms[1] < lastsMs) add(calledLost, atMs);
+    if (bag.length === 0)
+      bag = shuffled(
+        random,
+        sorts.flatMap((sort) => Array<Sort>(sort.weight).fill(sort)),
+      );
+    const sort = bag.find((each) => add(each, atMs));
+    if (sort) bag.splice(bag.indexOf(sort), 1);
+  }
+  return faults;
+}
+
+function shuffled<T>(random: Random, items: readonly T[]): T[] {
+  return items
+    .map((item) => ({ item, place: random() }))
+    .sort((a, b) => a.place - b.place)
+    .map(({ item }) => item);
+}
