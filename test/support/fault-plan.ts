@@ -9,6 +9,7 @@ export type FaultKind =
   | 'refused'
   | 'blackholed'
   | 'delayed'
+  | 'unanswered'
   | 'redis killed'
   | 'redis emptied'
   | 'redis hung'
@@ -39,6 +40,7 @@ const sorts: readonly Sort[] = [
   { kind: 'cut', weight: 2, on: 'wire', ms: [0, 0] },
   { kind: 'refused', weight: 2, on: 'wire', ms: [1000, 6000] },
   { kind: 'blackholed', weight: 3, on: 'wire', ms: [2000, 12_000] },
+  { kind: 'unanswered', weight: 2, on: 'wire', ms: [500, 5000] },
   { kind: 'delayed', weight: 1, on: 'wire', ms: [3000, 10_000] },
   { kind: 'redis killed', weight: 1, on: 'redis', ms: [0, 6000] },
   { kind: 'redis emptied', weight: 2, on: 'redis', ms: [0, 0] },

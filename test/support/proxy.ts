@@ -18,9 +18,11 @@ export type Proxy = {
   readonly silence: () => void;
   /** Nothing comes through, also on new connections, and nobody is told; what was sent arrives after `pass`, as TCP sends again. */
   readonly blackhole: () => void;
+  /** What is asked comes through, and no answer to it, also on new connections, until `pass`, which cuts them: the answers are lost. */
+  readonly swallowAnswers: () => void;
   /** Everything comes through so much later, one piece after the other. */
   readonly delay: (ms: number) => void;
-  /** The end of `blackhole` and `delay`. */
+  /** The end of `blackhole`, `swallowAnswers` and `delay`. */
   readonly pass: () => void;
   /** New connections lead to this server instead. */
   readonly leadTo: (to: string) => void;
@@ -31,6 +33,7 @@ export async function startProxy(scope: Scope, to: string): Promise<Proxy> {
   let target = new URL(to);
   const pairs = new Set<{ near: Socket; far: Socket; isSilent: boolean }>();
   let delayMs = 0;
+  let isSwallowing = false;
   let hole: PromiseWithResolvers<void> | undefined;
 
   /** Holds back what comes after it too, so that the order stays. */
@@ -50,7 +53,7 @@ export async function startProxy(scope: Scope, to: string): Promise<Proxy> {
       [far, near],
     ] as const) {
       from.on('data', (chunk: Buffer) => {
-        if (pair.isSilent) return;
+        if (pair.isSilent || (isSwallowing && from === far)) return;
         if (hole || delayMs > 0) void forward(from, into, chunk);
         else into.write(chunk);
       });
@@ -74,6 +77,8 @@ export async function startProxy(scope: Scope, to: string): Promise<Proxy> {
     delayMs = 0;
     hole?.resolve();
     hole = undefined;
+    if (isSwallowing) cut('reset');
+    isSwallowing = false;
   };
   const down = async (): Promise<void> => {
     const closed = server && once(server, 'close');
@@ -100,6 +105,9 @@ export async function startProxy(scope: Scope, to: string): Promise<Proxy> {
     },
     blackhole: () => {
       hole ??= Promise.withResolvers();
+    },
+    swallowAnswers: () => {
+      isSwallowing = true;
     },
     delay: (ms) => {
       delayMs = ms;

@@ -104,6 +104,7 @@ async function onWire(wire: Proxy, { kind, forMs }: Fault): Promise<void> {
   if (kind === 'cut') wire.cut('reset');
   if (kind === 'refused') await wire.down();
   if (kind === 'blackholed') wire.blackhole();
+  if (kind === 'unanswered') wire.swallowAnswers();
   if (kind === 'delayed') wire.delay(20 + forMs / 40);
   await sleep(forMs);
   if (kind === 'refused') await wire.up();
