@@ -25,27 +25,29 @@ export type Fault = {
   readonly forMs: number;
 };
 
-/** How often of so many, on what, and how long at least and at most. */
+/** How often of so many, on what (all nodes of a duty at once, for one), and how long at least and at most. */
 type Sort = {
   readonly kind: FaultKind;
   readonly weight: number;
-  readonly on: 'node' | 'wire' | 'redis' | 'postgres';
+  readonly on: 'node' | 'duty' | 'wire' | 'wire of work' | 'redis' | 'postgres';
   readonly ms: readonly [number, number];
 };
 
 const sorts: readonly Sort[] = [
   { kind: 'killed', weight: 5, on: 'node', ms: [0, 3000] },
+  { kind: 'killed', weight: 1, on: 'duty', ms: [3000, 12_000] },
   { kind: 'terminated', weight: 2, on: 'node', ms: [0, 2000] },
   { kind: 'paused', weight: 3, on: 'node', ms: [500, 8000] },
   { kind: 'cut', weight: 2, on: 'wire', ms: [0, 0] },
   { kind: 'refused', weight: 2, on: 'wire', ms: [1000, 6000] },
   { kind: 'blackholed', weight: 3, on: 'wire', ms: [2000, 12_000] },
-  { kind: 'unanswered', weight: 2, on: 'wire', ms: [500, 5000] },
+  { kind: 'unanswered', weight: 1, on: 'wire', ms: [500, 5000] },
+  { kind: 'unanswered', weight: 2, on: 'wire of work', ms: [500, 5000] },
   { kind: 'delayed', weight: 1, on: 'wire', ms: [3000, 10_000] },
   { kind: 'redis killed', weight: 1, on: 'redis', ms: [0, 6000] },
   { kind: 'redis emptied', weight: 2, on: 'redis', ms: [0, 0] },
   { kind: 'redis hung', weight: 2, on: 'redis', ms: [1000, 12_000] },
-  { kind: 'postgres crashed', weight: 1, on: 'postgres', ms: [0, 5000] },
+  { kind: 'postgres crashed', weight: 1, on: 'postgres', ms: [0, 10_000] },
   { kind: 'backends terminated', weight: 2, on: 'postgres', ms: [0, 0] },
 ];
 
@@ -74,25 +76,33 @@ export function randomOf(seed: number): Random {
 export function planFaults(random: Random, lastsMs: number, nodes: readonly string[]): Fault[] {
   const targets = {
     node: nodes,
-    wire: nodes.flatMap((node) => [`${node}/postgres`, `${node}/redis`]),
+    // The wire to PostgreSQL is what claims and results go over.
+    duty: [...new Set(nodes.map(dutyOf))],
+    wire: nodes.flatMap((node) => [`${node}/postgres`, `${node}/postgres`, `${node}/redis`]),
     redis: ['redis'],
     postgres: ['postgres'],
   };
   const busyUntil = new Map<string, number>();
   const faults: Fault[] = [];
   const add = ({ kind, on, ms: [least, most] }: Sort, atMs: number): boolean => {
-    const free = targets[on].filter((target) => (busyUntil.get(target) ?? 0) <= atMs);
-    const target = free[Math.floor(random() * free.length)];
-    if (target === undefined) return false;
+    const isFree = (target: string): boolean => (busyUntil.get(target) ?? 0) <= atMs;
+    const all = (target: string): string[] => (on === 'duty' ? nodes.filter((node) => dutyOf(node) === target) : [target]);
+    const free = targets[on].filter((target) => all(target).every(isFree));
+    const chosen = free[Math.floor(random() * free.length)];
+    if (chosen === undefined) return false;
     const forMs = Math.round(least + random() * (most - least));
-    busyUntil.set(target, atMs + forMs + 1000);
-    faults.push({ kind, target, atMs, forMs });
+    for (const target of all(chosen)) {
+      busyUntil.set(target, atMs + forMs + 1000);
+      faults.push({ kind, target, atMs, forMs });
+    }
     return true;
   };
+  let lostAgainMs = 20_000;
   let bag: Sort[] = [];
   for (let at = random() * everyMs; at < lastsMs; at += everyMs * (0.5 + random())) {
     const atMs = Math.round(at);
-    if (lastsMs >= longEnoughForLost && faults.length % 100 === 10 && atMs + calledLost.ms[1] < lastsMs) add(calledLost, atMs);
+    if (lastsMs >= longEnoughForLost && atMs >= lostAgainMs && atMs + calledLost.ms[1] < lastsMs && add(calledLost, atMs))
+      lostAgainMs = atMs + 240_000;
     if (bag.length === 0)
       bag = shuffled(
         random,
@@ -102,6 +112,11 @@ export function planFaults(random: Random, lastsMs: number, nodes: readonly stri
     if (sort) bag.splice(bag.indexOf(sort), 1);
   }
   return faults;
+}
+
+/** What nodes of one kind have in common: `worker` of `worker-1`. */
+function dutyOf(node: string): string {
+  return node.replace(/-\d+$/, '');
 }
 
 function shuffled<T>(random: Random, items: readonly T[]): T[] {

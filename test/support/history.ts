@@ -112,6 +112,7 @@ function ticksOf(job: HistoryJob, runs: readonly HistoryRun[], upTo: number): st
     for (const due of covered) rowsAt.set(due, (rowsAt.get(due) ?? 0) + 1);
     found.push(...misfiresOf(job, run));
   }
+  found.push(...notMadeUpFor(job, runs, upTo));
   for (const due of ticks(job, upTo)) {
     const rows = rowsAt.get(due) ?? 0;
     if (rows === 0) found.push(`the tick of ${job.name} at ${new Date(due).toISOString()} is missing`);
@@ -211,6 +212,17 @@ function overlapsOf(runs: readonly HistoryRun[], linesOf: ReadonlyMap<number, re
     if (!before || span.end > before.end) before = span;
   }
   return found;
+}
+
+/** With misfire = once the tick after those that were missed is caught up in place of them all. */
+function notMadeUpFor({ name, misfire, everyMs }: HistoryJob, runs: readonly HistoryRun[], upTo: number): string[] {
+  if (misfire !== 'once') return [];
+  const caughtUp = new Set(runs.filter(({ catchup }) => catchup).map(({ dueAt }) => dueAt));
+  return runs
+    .filter(({ reason }) => reason === 'missed')
+    .map((run) => run.lastDueAt ?? run.dueAt)
+    .filter((last) => last + everyMs <= upTo && !caughtUp.has(last + everyMs))
+    .map((last) => `the missed ticks of ${name} up to ${new Date(last).toISOString()} are not made up for by the next`);
 }
 
 function countOf(numbers: readonly number[]): Map<number, number> {

@@ -32,8 +32,8 @@ export type Report = {
   readonly ticks: number;
   /** Ticks by the state that their runs came to, and the reason for it. */
   readonly ends: Readonly<Record<string, number>>;
-  /** From due time to the first begin, of what was not caught up. */
-  readonly worstLatenessMs: number;
+  /** Of what was not caught up, the run that began latest after its due time. */
+  readonly latest: { readonly job: string; readonly dueAt: Date; readonly ms: number };
   /** From healing until all was settled and fresh ticks of every job had begun. */
   readonly healMs: number;
 };
@@ -93,7 +93,7 @@ export async function judge({ nodes, url, jobs, ledger }: Installation, withinMs
     violations: [...unsettled, ...violationsIn(history), ...nodes.flatMap((node) => node.faults()), ...leftBehind],
     ticks: jobs.reduce((sum, job) => sum + ticks(job, upTo).length, 0),
     ends: endsOf(history),
-    worstLatenessMs: worstLatenessOf(history),
+    latest: latestOf(history),
     healMs,
   };
 }
@@ -134,12 +134,9 @@ function endsOf({ runs }: History): Record<string, number> {
   return ends;
 }
 
-function worstLatenessOf({ runs, ledger }: History): number {
+function latestOf({ runs, ledger }: History): Report['latest'] {
   const live = new Set(runs.filter(({ catchup }) => !catchup).map(({ id }) => id));
-  return Math.max(
-    0,
-    ...ledger.lines
-      .filter(({ runId, attempt, event }) => live.has(runId) && attempt === 1 && event === 'begin')
-      .map(({ at, dueAt }) => at - dueAt),
-  );
+  const first = ledger.lines.filter(({ runId, attempt, event }) => live.has(runId) && attempt === 1 && event === 'begin');
+  const latest = first.toSorted((a, b) => b.at - b.dueAt - (a.at - a.dueAt))[0];
+  return { job: latest?.job ?? 'none', dueAt: new Date(latest?.dueAt ?? 0), ms: latest ? latest.at - latest.dueAt : 0 };
 }
