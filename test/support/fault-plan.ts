@@ -78,7 +78,9 @@ export function planFaults(random: Random, lastsMs: number, nodes: readonly stri
     node: nodes,
     // The wire to PostgreSQL is what claims and results go over.
     duty: [...new Set(nodes.map(dutyOf))],
-    wire: nodes.flatMap((node) => [`${node}/postgres`, `${node}/postgres`, `${node}/redis`]),
+    wire: nodes.flatMap((node) => [`${node}/postgres`, `${node}/redis`]),
+    // What claims and results go over.
+    'wire of work': nodes.filter((node) => dutyOf(node) === 'worker').map((node) => `${node}/postgres`),
     redis: ['redis'],
     postgres: ['postgres'],
   };

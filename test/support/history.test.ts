@@ -82,6 +82,11 @@ describe('the history checker', () => {
     /^run 15 .* is skipped for no reason of its job: paused$/,
     changing(15, { reason: 'paused' }),
   );
+  finds(
+    'missed ticks of which none is made up for',
+    /^the missed ticks of plain up to .*09:00:06.* are not made up for by the next$/,
+    changing(6, { catchup: false }),
+  );
   finds('a run that was cancelled', /^run 2 .* is cancelled/, changing(2, { state: 'cancelled' }));
 
   finds(
