@@ -76,7 +76,6 @@ export function randomOf(seed: number): Random {
 export function planFaults(random: Random, lastsMs: number, nodes: readonly string[]): Fault[] {
   const targets = {
     node: nodes,
-    // The wire to PostgreSQL is what claims and results go over.
     duty: [...new Set(nodes.map(dutyOf))],
     wire: nodes.flatMap((node) => [`${node}/postgres`, `${node}/redis`]),
     // What claims and results go over.

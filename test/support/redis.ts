@@ -44,6 +44,8 @@ export async function startRedis(scope: Scope): Promise<RedisServer> {
     await exited;
   };
   scope.after(kill);
+  // It goes with this process, also when it hangs.
+  process.once('exit', () => void server.kill('SIGKILL'));
   const startAgain = async (): Promise<void> => {
     server = await start(port);
   };
