@@ -55,6 +55,7 @@ const sorts: readonly Sort[] = [
 const everyMs = 2500;
 const calledLost: Sort = { kind: 'called lost', weight: 0, on: 'node', ms: [65_000, 80_000] };
 const longEnoughForLost = 120_000;
+const lastUnansweredMs = 2000;
 
 export type Random = () => number;
 
@@ -71,7 +72,7 @@ export function randomOf(seed: number): Random {
 
 /**
  * Faults for so many milliseconds; none begins later. Every kind comes in turn, as often as its weight says. A plan of some
- * minutes has nodes in it that are paused for longer than their lease.
+ * minutes has nodes in it that are paused for longer than their lease. In the end no worker hears what came of its claims.
  */
 export function planFaults(random: Random, lastsMs: number, nodes: readonly string[]): Fault[] {
   const targets = {
@@ -112,6 +113,8 @@ export function planFaults(random: Random, lastsMs: number, nodes: readonly stri
     const sort = bag.find((each) => add(each, atMs));
     if (sort) bag.splice(bag.indexOf(sort), 1);
   }
+  // Nobody is started again after these: what they leave has to be put right by who lives.
+  for (const target of targets['wire of work']) faults.push({ kind: 'unanswered', target, atMs: lastsMs, forMs: lastUnansweredMs });
   return faults;
 }
 

@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';
-import { folder } from '../support/belfry.ts';
+import { folder, until } from '../support/belfry.ts';
 import { makeNode, startAll, type ClusterNode } from '../support/cluster.ts';
 import type { Fault } from '../support/fault-plan.ts';
 import { makeJobs, type Installation, type LedgerJob } from '../support/judgement.ts';
@@ -44,7 +44,7 @@ const nemesisJobs: readonly LedgerJob[] = [
   { ...base, name: 'every-five', everyMs: 5000, overlap: 'skip', misfire: 'all', during: 'sleep 2' },
 ];
 
-/** Starts three crontab and three worker nodes on servers of their own, and makes the jobs. */
+/** Starts three crontab and three worker nodes on servers of their own, and makes the jobs; answers when they are due. */
 export async function startNemesis(scope: Scope): Promise<Nemesis> {
   const home = await folder(scope);
   const nodes: ClusterNode[] = [];
@@ -57,6 +57,7 @@ export async function startNemesis(scope: Scope): Promise<Nemesis> {
   for (const name of nodeNames) nodes.push(await makeNode(scope, name, name.startsWith('worker') ? 'worker' : 'web,crontab', options));
   await startAll(nodes);
   const { jobs, ledger } = await makeJobs(scope, nodes, nemesisJobs);
+  await until(() => jobs.every(({ from }) => Date.now() >= from) || undefined);
   return { nodes, url: postgres.url, postgres, redis, jobs, ledger };
 }
 
