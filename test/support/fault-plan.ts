@@ -29,7 +29,7 @@ export type Fault = {
 type Sort = {
   readonly kind: FaultKind;
   readonly weight: number;
-  readonly on: 'node' | 'duty' | 'wire' | 'wire of work' | 'redis' | 'postgres';
+  readonly on: 'node' | 'worker' | 'duty' | 'wire' | 'wire of work' | 'redis' | 'postgres';
   readonly ms: readonly [number, number];
 };
 
@@ -53,7 +53,7 @@ const sorts: readonly Sort[] = [
 
 // A fault is due every so often; of those that are paused beyond their lease there are few, as each takes that long.
 const everyMs = 2500;
-const calledLost: Sort = { kind: 'called lost', weight: 0, on: 'node', ms: [65_000, 80_000] };
+const calledLost: Sort = { kind: 'called lost', weight: 0, on: 'worker', ms: [65_000, 80_000] };
 const longEnoughForLost = 120_000;
 const lastUnansweredMs = 2000;
 
@@ -75,12 +75,14 @@ export function randomOf(seed: number): Random {
  * minutes has nodes in it that are paused for longer than their lease. In the end no worker hears what came of its claims.
  */
 export function planFaults(random: Random, lastsMs: number, nodes: readonly string[]): Fault[] {
+  const workers = nodes.filter((node) => dutyOf(node) === 'worker');
   const targets = {
     node: nodes,
+    worker: workers,
     duty: [...new Set(nodes.map(dutyOf))],
     wire: nodes.flatMap((node) => [`${node}/postgres`, `${node}/redis`]),
     // What claims and results go over.
-    'wire of work': nodes.filter((node) => dutyOf(node) === 'worker').map((node) => `${node}/postgres`),
+    'wire of work': workers.map((node) => `${node}/postgres`),
     redis: ['redis'],
     postgres: ['postgres'],
   };

@@ -49,7 +49,7 @@ export async function makeJobs(
 ): Promise<{ jobs: readonly HistoryJob[]; ledger: string }> {
   const ledger = join(await folder(scope), 'ledger');
   const from = Math.ceil(Date.now() / 5000) * 5000 + 5000;
-  for (const job of jobs) {
+  const make = async (job: LedgerJob): Promise<void> => {
     const { name, everyMs, onLost, overlap, misfire, maxAttempts, delay = '200ms', ...command } = job;
     const body = {
       name,
@@ -64,7 +64,8 @@ export async function makeJobs(
     };
     const answer = await post(nodes, '/createJob', body);
     assert.equal(answer['code'], 0, String(answer['message']));
-  }
+  };
+  await Promise.all(jobs.map(make));
   assert.ok(Date.now() < from, 'making the jobs took too long: their first ticks would be late');
   return { jobs: jobs.map((job) => ({ ...job, from })), ledger };
 }
