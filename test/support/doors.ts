@@ -1,7 +1,9 @@
 // The doors as app.ts puts them together, on a real PostgreSQL, called without a socket; nothing fires and nothing runs.
 
 import assert from 'node:assert/strict';
+import { fileURLToPath } from 'node:url';
 import type { Hono } from 'hono';
+import { healthApi } from '../../src/api/health.ts';
 import { seedApi } from '../../src/api/seed.ts';
 import { v1Api } from '../../src/api/v1.ts';
 import type { DoorEnv } from '../../src/api/wire.ts';
@@ -11,10 +13,12 @@ import { rememberSchedules } from '../../src/crontab/schedules.ts';
 import { httpExecutor } from '../../src/executors/http.ts';
 import { loadExecutors } from '../../src/executors/registry.ts';
 import { shellExecutor } from '../../src/executors/shell.ts';
+import { makeHealth, type HealthDeps } from '../../src/health.ts';
 import { createJob, deleteJob, pauseJob, resumeJob, setEnabled } from '../../src/jobs/manage.ts';
 import { newTraceId } from '../../src/observe/tracing.ts';
 import { backfill, trigger } from '../../src/runs/control.ts';
 import { makeApp } from '../../src/server.ts';
+import { openVitals } from '../../src/store/vitals.ts';
 import { standingClock, type StandingClock } from './clock.ts';
 import { openStores, type Stores } from './jobs.ts';
 import { keptLog, type LogLine } from './log.ts';
@@ -49,6 +53,18 @@ export const httpDefaults: Config['http'] = {
   bodyLimitBytes: 1024 * 1024,
 };
 
+/** Where nothing is wrong but what the database says. */
+export const wellDoing: Pick<HealthDeps, 'clockState' | 'queue' | 'loopLagMs' | 'isDraining' | 'slots' | 'busy'> = {
+  clockState: () => ({ state: 'right', aheadMs: 0 }),
+  queue: () => 'ok',
+  loopLagMs: () => 0,
+  isDraining: () => false,
+  slots: 20,
+  busy: () => 0,
+};
+
+export const migrations = fileURLToPath(new URL('../../migrations', import.meta.url));
+
 /** A job as the sample call makes it, under another name. */
 export function sample(name: string, changed: Record<string, unknown> = {}): Record<string, unknown> {
   return { name, expr: '0/5 * * * * *', command: { type: 'shell', target: 'echo hello' }, ...changed };
@@ -74,10 +90,14 @@ export async function openDoors(scope: Scope, changed: Partial<Config['http']> =
     jobs,
     tick: makeBell(clock),
   };
+  const vitals = openVitals({ url, applicationName: 'belfry test', onError: () => {} }, migrations);
+  scope.after(() => vitals.close());
+  const health = makeHealth({ ...wellDoing, clock, log, look: vitals.look });
   const app = makeApp({
     clock,
     log,
     http: { ...httpDefaults, ...changed },
+    health: healthApi({ readiness: health.look }),
     seed: seedApi({ createJob: (input, traceId) => createJob(managing, input, traceId), records }),
     v1: v1Api({
       defaultTimezone: 'UTC',
