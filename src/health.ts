@@ -37,12 +37,14 @@ export function makeHealth(deps: HealthDeps): Health {
   let loop: Loop | undefined;
 
   const gather = async (): Promise<Readiness> => {
-    const readiness = readinessOf({ ...(await seenBy(deps)), isStopping });
+    let fault: unknown;
+    const seen = await seenBy(deps, (thrown) => (fault = thrown));
+    const readiness = readinessOf({ ...seen, isStopping });
     const wrong = [...readiness.not_ready.filter((name) => name !== 'stopping'), ...readiness.degraded];
     const isKnown = readiness.checks.database.answers;
     // What only the database knows is as it was as long as that is away.
     const same = isKnown ? [] : told.filter((name) => name === 'schema' || name === 'backlog');
-    tell(deps.log, told, [...wrong, ...same], readiness.checks);
+    tell(deps.log, told, [...wrong, ...same], { ...readiness.checks, database: { ...readiness.checks.database, err: fault } });
     told = [...wrong, ...same];
     return readiness;
   };
@@ -68,9 +70,12 @@ export function makeHealth(deps: HealthDeps): Health {
   };
 }
 
-async function seenBy(deps: HealthDeps): Promise<Omit<Seen, 'isStopping'>> {
+async function seenBy(deps: HealthDeps, onFault: (fault: unknown) => void): Promise<Omit<Seen, 'isStopping'>> {
   const begun = deps.clock.monotonic();
-  const answer = await deps.look().catch(() => undefined);
+  const answer = await deps.look().catch((fault: unknown) => {
+    onFault(fault);
+    return undefined;
+  });
   return {
     database: answer && { ...answer, answeredMs: Math.round(deps.clock.monotonic() - begun) },
     isDraining: deps.isDraining(),
@@ -83,8 +88,7 @@ async function seenBy(deps: HealthDeps): Promise<Omit<Seen, 'isStopping'>> {
 }
 
 /** One line for what begins, and one for what ends. */
-function tell(log: Log, before: readonly string[], now: readonly string[], checks: Readiness['checks']): void {
-  const figures: Record<string, object> = checks;
+function tell(log: Log, before: readonly string[], now: readonly string[], figures: Readonly<Record<string, object>>): void {
   for (const name of now) if (!before.includes(name)) log.warn({ degraded: name, ...figures[name] }, 'degraded');
   for (const name of before) if (!now.includes(name)) log.info({ degraded: name, ...figures[name] }, 'degraded_no_more');
 }

@@ -42,7 +42,7 @@ export function openVitals(options: Options, migrationsFolder: string) {
         with lanes as materialized (
             select '' as lane
              union
-            select lane from (select lane from belfry.unfinished where lane <> '' limit ${mostCounted}) as some
+            select lane from (select lane from belfry.unfinished where lane <> '' limit ${mostCounted}) as waiting
         ), ready as materialized (
             select r.ready_at, c.catchup
               from lanes
