@@ -13,8 +13,6 @@ export type Vitals = {
   readonly oldestReadyMs: number;
 };
 
-export type VitalsStore = ReturnType<typeof openVitals>;
-
 /** Backlogs are counted up to here, so that the count costs the same however long they are. */
 export const mostCounted = 10_001;
 

@@ -31,19 +31,20 @@ for (const [offset, aheadMs] of Object.entries(wrong)) {
       });
       const dueTimes = await executed(url, seconds);
       assert.deepEqual(dueTimes, unbroken(dueTimes));
-      assert.deepEqual([firedBy(ill), firedBy(right) >= seconds], [0, true]);
+      await until(() => firedBy(right) >= seconds || undefined);
+      assert.equal(firedBy(ill), 0);
 
       const { status, degraded, checks } = await readiness(ill);
-      assert.deepEqual([status, degraded, checks.clock.state], ['degraded', ['clock'], 'off']);
+      assert.deepEqual([status, degraded.includes('clock'), checks.clock.state], ['degraded', true, 'off']);
       assert.ok(Math.abs(checks.clock.ahead_ms - aheadMs) < 4 * 24 * hour, `ahead by ${checks.clock.ahead_ms} ms`);
-      assert.equal((await readiness(right)).status, 'ready');
-      const told = ill.lines.filter(({ msg }) => msg === 'degraded').map((line) => line['degraded']);
-      assert.deepEqual(told, ['clock'], 'once');
+      assert.equal((await readiness(right)).checks.clock.state, 'right');
+      const told = ill.lines.filter(({ msg, degraded: what }) => msg === 'degraded' && what === 'clock');
+      assert.equal(told.length, 1);
 
       // Each was tried twice, half a second apart: by a wrong clock it would be at once, or never.
       const moments = await execute(
         url,
-        `select distinct node, bool_and(abs(extract(epoch from finished_at - due_at)) < 600 and abs(extract(epoch from queued_at - due_at)) < 600) as ok
+        `select node, bool_and(abs(extract(epoch from finished_at - due_at)) < 600 and abs(extract(epoch from queued_at - due_at)) < 600) as ok
            from belfry.records where state = 'succeeded' and cause = 'schedule' group by node order by node`,
       );
       assert.deepEqual(
