@@ -20,9 +20,9 @@ const deadlineMs = 2000;
 
 type Options = { readonly url: string; readonly applicationName: string; readonly onError: (fault: unknown) => void };
 
-/** Makes the connections (two at most, and none before the first question) and the questions. */
+/** Makes the connections (two at most, and none before the first question) and the questions, which a sudden backlog must not slow down. */
 export function openVitals(options: Options, migrationsFolder: string) {
-  const database = openDatabase({ ...options, maxConnections: 2, queryTimeoutMs: deadlineMs });
+  const database = openDatabase({ ...options, maxConnections: 2, queryTimeoutMs: deadlineMs, plans: 'by_index' });
   const { sql } = database;
   const known = readMigrationFiles({ migrationsFolder }).map(({ folderMillis }) => folderMillis);
 

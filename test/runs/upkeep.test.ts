@@ -217,6 +217,12 @@ describe('upkeep', () => {
     assert.equal((await statesOf(stores, old)).length, 2);
   });
 
+  test('forgets nothing by a clock that may be wrong', async () => {
+    const old = await ended(2, seconds(-1_000_000_000));
+    await upkeep({ ...houseOf(stores, 3_600_000).deps, isClockRight: () => false });
+    assert.equal((await statesOf(stores, old)).length, 2);
+  });
+
   test('is done every second, and goes on after a fault', { timeout: 30_000 }, async () => {
     const node = await placeNode(stores, 'gone');
     const [run = assert.fail()] = await claimedBy(node);
