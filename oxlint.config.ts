@@ -13,6 +13,8 @@ const work = [
   'runs/events.ts',
   'runs/worker.ts',
   'heartbeat.ts',
+  'health.ts',
+  'database-clock.ts',
 ];
 const configuration = ['config.ts', 'settings.ts', 'environment.ts', 'toml.ts'];
 const hands = ['store/**', 'queue/**', 'executors/**', 'observe/**', 'embedded.ts', 'embedded/**', ...configuration];
@@ -105,7 +107,11 @@ export default defineConfig({
     room(['auth/guard.ts'], top),
     room(['server.ts'], top),
     room(['crontab/ticker.ts'], [...notBelowDoors, ...handedIn], [contract]),
-    room(['jobs/manage.ts', 'jobs/written.ts', 'runs/*.ts', 'heartbeat.ts'], [...notBelowDoors, ...handedIn], [contract]),
+    room(
+      ['jobs/manage.ts', 'jobs/written.ts', 'runs/*.ts', 'heartbeat.ts', 'health.ts', 'database-clock.ts'],
+      [...notBelowDoors, ...handedIn],
+      [contract],
+    ),
     room(['store/**'], [...notBelowWork, ...hands.filter((hand) => hand !== 'store/**')], [contract]),
     room(['queue/**'], [...notBelowWork, ...hands.filter((hand) => hand !== 'queue/**')], ['observe/log.ts']),
     room(['executors/**'], [...notBelowWork, ...hands.filter((hand) => hand !== 'executors/**')]),
@@ -114,12 +120,12 @@ export default defineConfig({
     room(configuration, [...notBelowWork, ...hands.filter((hand) => !configuration.includes(hand))], [contract]),
     // Words are pure and know nobody but words.
     room(
-      ['clock.ts', 'errors.ts', 'faults.ts', 'shapes.ts', 'runs/lifecycle.ts', 'jobs/definition.ts', 'jobs/crontab-*.ts'],
+      ['clock.ts', 'errors.ts', 'faults.ts', 'shapes.ts', 'readiness.ts', 'runs/lifecycle.ts', 'jobs/definition.ts', 'jobs/crontab-*.ts'],
       [...notBelowWork, ...hands],
       [contract],
     ),
     room(
-      'bits calendar due expression fields pattern schedule schedules zone written wording sentence moment clock-changes preview collisions simulate'
+      'bits calendar due expression fields pattern schedule schedules zone written wording sentence moment clock-changes clock-guard preview collisions simulate'
         .split(' ')
         .map((word) => `crontab/${word}.ts`),
       [...notBelowWork, ...hands],

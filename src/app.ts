@@ -1,10 +1,9 @@
 // Puts the parts together, starts the duties in order and stops them in reverse. Knows everybody, decides nothing.
 
-import { every, makeBell, systemClock } from './clock.ts';
+import { every, makeBell } from './clock.ts';
 import type { Config } from './config.ts';
 import { startTicker } from './crontab/ticker.ts';
 import { openDoors } from './doors.ts';
-import { startEmbedded } from './embedded.ts';
 import { Refusal } from './errors.ts';
 import type { Executor } from './executors/executor.ts';
 import { httpExecutor } from './executors/http.ts';
@@ -18,6 +17,7 @@ import { applyFile, workOut, type ManageDeps } from './jobs/manage.ts';
 import { rememberSchedules } from './crontab/schedules.ts';
 import type { Log } from './observe/log.ts';
 import { beginWork, newTraceId } from './observe/tracing.ts';
+import { startPrivateDatabase } from './private-database.ts';
 import { openBackend } from './queue/backend.ts';
 import { startConsumer } from './queue/consumer.ts';
 import { startProducer } from './queue/producer.ts';
@@ -32,6 +32,7 @@ import { jobStore } from './store/jobs.ts';
 import { nodeStore } from './store/nodes.ts';
 import { recordStore } from './store/records.ts';
 import { runStore } from './store/runs.ts';
+import { watchSelf } from './self-watch.ts';
 import { makeStops, type Stops } from './stops.ts';
 
 type Given = {
@@ -73,15 +74,16 @@ export async function startApp(given: Given): Promise<App> {
 
 async function start(given: Given, stops: Stops): Promise<App> {
   const { config, kinds, isolation, definitions, version, log } = given;
-  const clock = systemClock;
   const { duties } = config;
   const onError = (fault: unknown): void => log.warn({ err: fault }, 'connection_failed');
 
-  const databaseUrl = config.database.url ?? (await startPrivateDatabase(given, stops));
+  const databaseUrl = config.database.url ?? (await startPrivateDatabase({ ...given, dataDir: config.dataDir }, stops));
   if (config.database.url !== undefined) given.progress('connecting to the PostgreSQL of database.url');
   await awaitDatabase({ url: databaseUrl, withinMs: 30_000, signal: given.signal });
   await migrate({ url: databaseUrl, folder: migrationsFolder });
   const connections = { url: databaseUrl, applicationName: `belfry ${config.nodeName}`, onError };
+  const watch = await watchSelf({ connections, migrationsFolder, log }, stops);
+  const { clock, isClockRight } = watch;
   const database = openDatabase({ ...connections, maxConnections: config.database.maxConnections, plans: 'by_index' });
   stops.add(() => database.close());
   // What people ask for has connections of its own, so that it neither waits for the work nor holds it up.
@@ -168,7 +170,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
   stops.add(() => store.runs.idle());
   heartbeat.start();
 
-  const upkeep = startUpkeep({ clock, log, runs: store.runs, jobs: store.jobs, nodes: store.nodes, retentionMs: config.retentionMs });
+  const upkeep = startUpkeep({ clock, log, isClockRight, ...store, retentionMs: config.retentionMs });
   const producer = startProducer(
     { clock, log, runs: store.runs, send: backend.send, capacity: heartbeat.capacity, catchupPerSecond: config.catchupPerSecond },
     dispatchBell,
@@ -220,6 +222,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
       {
         clock,
         log,
+        isClockRight: watch.lookAtClock,
         jobs: store.jobs,
         workOut: (job, now) => workOut(managing, job, now),
         scheduleOf,
@@ -235,10 +238,15 @@ async function start(given: Given, stops: Stops): Promise<App> {
     });
   }
 
+  const slots = duties.worker ? config.worker.concurrency : 0;
+  const health = watch.health({ heartbeat, queue: () => 'ok', slots, busy: worker.busy });
+
   if (!duties.web) return { address: undefined, graceMs: config.shutdownGraceMs, reload, stop: stops.run };
   const { jobs, runs, records } = store;
-  const web = await listen(openDoors({ ...managing, http: config.http, jobs, runs, records, dispatch: dispatchBell }), config.http);
+  const doors = openDoors({ ...managing, http: config.http, jobs, runs, records, dispatch: dispatchBell, readiness: health.look });
+  const web = await listen(doors, config.http);
   stops.add(async (atOnce) => {
+    health.stopping();
     webStopped = web.stop(config.shutdownGraceMs, atOnce);
   });
   log.info({ address: web.address }, 'start_http_server');
@@ -268,19 +276,6 @@ const readers = 3;
 const lastMomentMs = 1000;
 
 const migrationsFolder = new URL('../migrations', import.meta.url).pathname;
-
-async function startPrivateDatabase({ config, progress, signal, failed }: Given, stops: Stops): Promise<string> {
-  const embedded = await startEmbedded({ dataDir: config.dataDir, progress, signal });
-  let stopping = false;
-  stops.add(() => {
-    stopping = true;
-    return embedded.stop();
-  });
-  void embedded.exited.then(() => {
-    if (!stopping) failed(`the private PostgreSQL ended on its own; its last words are in ${config.dataDir}/postgres.log`);
-  });
-  return embedded.url;
-}
 
 function onceAborted(signal: AbortSignal, act: () => Promise<void>): void {
   if (signal.aborted) void act();

@@ -1,12 +1,14 @@
 // The doors for programs, put together: each call with the work that it asks for.
 
 import type { Hono } from 'hono';
+import { healthApi } from './api/health.ts';
 import { seedApi } from './api/seed.ts';
 import { v1Api } from './api/v1.ts';
 import type { DoorEnv } from './api/wire.ts';
 import type { Bell } from './clock.ts';
 import type { Config } from './config.ts';
 import { createJob, deleteJob, pauseJob, resumeJob, setEnabled, type ManageDeps } from './jobs/manage.ts';
+import type { Readiness } from './readiness.ts';
 import { backfill, cancel, rerun, trigger } from './runs/control.ts';
 import { makeApp } from './server.ts';
 import type { JobStore } from './store/jobs.ts';
@@ -18,6 +20,7 @@ type Deps = ManageDeps & {
   readonly jobs: JobStore;
   readonly runs: RunStore;
   readonly records: RecordStore;
+  readonly readiness: () => Promise<Readiness>;
   /** Told when runs are waiting to be sent. */
   readonly dispatch: Bell;
 };
@@ -26,6 +29,7 @@ type Deps = ManageDeps & {
 export function openDoors(deps: Deps): Hono<DoorEnv> {
   return makeApp({
     ...deps,
+    health: healthApi(deps),
     seed: seedApi({ createJob: (input, traceId) => createJob(deps, input, traceId), records: deps.records }),
     v1: v1Api({
       ...deps,

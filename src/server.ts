@@ -4,10 +4,11 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { getRequestListener, RequestError } from '@hono/node-server';
 import { Hono, type Context, type MiddlewareHandler } from 'hono';
+import { healthPaths } from './api/health.ts';
 import { seedPaths, seedRefusal } from './api/seed.ts';
 import { v1Refusal } from './api/v1.ts';
 import type { DoorEnv } from './api/wire.ts';
-import { guardOrigin } from './auth/guard.ts';
+import { guardJobs, guardOrigin } from './auth/guard.ts';
 import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
 import { Refusal, toldOf } from './errors.ts';
@@ -19,6 +20,7 @@ type Deps = {
   readonly clock: Clock;
   readonly log: Log;
   readonly http: Config['http'];
+  readonly health: Hono<DoorEnv>;
   readonly seed: Hono<DoorEnv>;
   readonly v1: Hono<DoorEnv>;
 };
@@ -28,13 +30,18 @@ export function makeApp(deps: Deps): Hono<DoorEnv> {
   const app = new Hono<DoorEnv>();
   app.use(observed(deps));
   app.use(guardOrigin(deps.http.hosts));
+  app.use(guardJobs(openToJobs));
   app.get('/', (c) => c.text(welcome));
+  app.route('/', deps.health);
   app.route('/v1', deps.v1);
   app.route('/', deps.seed);
   app.notFound((c) => refusal(c, new Refusal('not_found', `no such call: ${c.req.method} ${show(c.req.path)}`)));
   app.onError((fault, c) => refusal(c, fault));
   return app;
 }
+
+/** What a job may ask of the Belfry that runs it. */
+const openToJobs: ReadonlySet<string> = new Set(['/ping', ...healthPaths]);
 
 const welcome = `Belfry is running.
 
@@ -43,6 +50,7 @@ const welcome = `Belfry is running.
   /listJobRecord           what has run, newest first
   /getJobRecordResult      the output of one run
   /createJob               make a job
+  /readyz                  how this node does
 
 The README shows each call.
 `;
@@ -74,7 +82,8 @@ function observed({ clock, log, http }: Deps): MiddlewareHandler<DoorEnv> {
     const { status } = c.res;
     work.end(status >= 500 ? `status ${status}` : undefined);
     const ms = Math.round((clock.monotonic() - begun) * 1000) / 1000;
-    requestLog.info({ method: c.req.method, path: pathOf(c.req.url), status, ms }, 'accesslog_http');
+    const level = healthPaths.has(c.req.path) ? 'debug' : 'info';
+    requestLog[level]({ method: c.req.method, path: pathOf(c.req.url), status, ms }, 'accesslog_http');
   };
 }
 

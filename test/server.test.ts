@@ -225,7 +225,14 @@ describe('stopping', { timeout: 30_000 }, () => {
         await release.promise;
         return c.text('done');
       });
-    const app = makeApp({ clock: standingClock(), log: keptLog().log, http: httpDefaults, seed, v1: new Hono<DoorEnv>() });
+    const app = makeApp({
+      clock: standingClock(),
+      log: keptLog().log,
+      http: httpDefaults,
+      health: new Hono<DoorEnv>(),
+      seed,
+      v1: new Hono<DoorEnv>(),
+    });
     return { server: await serve(t, {}, app), arrived: arrived.promise, release: release.resolve };
   }
 

@@ -30,6 +30,24 @@ export function guardOrigin(hosts: readonly string[]): MiddlewareHandler {
   };
 }
 
+/**
+ * Refuses (`not_allowed`) a request that a job of Belfry's makes, but for some paths: a job that could make jobs, or start runs, would
+ * be a way past whoever may. The HTTP executor marks what it sends, and no job can take that mark off.
+ */
+export function guardJobs(open: ReadonlySet<string>): MiddlewareHandler {
+  return async (c, next) => {
+    const runId = c.req.header('x-belfry-run-id');
+    if (runId !== undefined && !open.has(c.req.path)) {
+      const allowed = [...open].join(', ');
+      throw new Refusal(
+        'not_allowed',
+        `X-Belfry-Run-Id: a job may not call Belfry itself, but for ${allowed}; got a call of run ${show(runId)}`,
+      );
+    }
+    await next();
+  };
+}
+
 /** The name in a Host header, without its port, in lower case. */
 function hostName(host: string): string | undefined {
   const found = /^(\[[0-9a-f:.]+\]|[^:@/\s]+)(?::\d{1,5})?$/i.exec(host);

@@ -12,6 +12,8 @@ import type { JobSchedule } from './schedules.ts';
 type Deps = {
   readonly clock: Clock;
   readonly log: Log;
+  /** Looks whether what is due may be decided here: our clock and the database's agree, and neither has just jumped. */
+  readonly isClockRight: () => Promise<boolean>;
   readonly jobs: {
     readonly look: (limit: number) => Promise<DueLook>;
     readonly fire: (moves: readonly Move[], now: Date) => Promise<readonly Fired[]>;
@@ -43,8 +45,10 @@ export function startTicker(deps: Deps, bell: Bell): Loop {
   return every(deps.clock, tickOn, { bell, onFault: (fault) => deps.log.error({ err: fault }, 'tick_failed') });
 }
 
-/** Looks once, fires what is due of at most `limit` jobs; answers how many milliseconds the next look may wait. */
+/** Looks once, fires what is due of at most `limit` jobs, if the clocks are right; answers how many milliseconds the next look may wait. */
 export async function tick(deps: Deps, limit = mostAtOnce): Promise<number> {
+  // Before the look, which writes down that somebody ticked: time in which nobody could is missed.
+  if (!(await deps.isClockRight())) return longestSleepMs;
   const look = await deps.jobs.look(limit);
   for (const job of look.unknown) await deps.workOut(job, look.now);
   const moves: Move[] = [];

@@ -23,6 +23,8 @@ type Deps = {
     readonly unsettled: () => Promise<readonly number[]>;
     readonly markSettled: (incarnation: number) => Promise<void>;
   };
+  /** Nothing is forgotten by a clock that may be wrong. */
+  readonly isClockRight: () => boolean;
   /** How long a run is kept after its end; undefined: for ever. */
   readonly retentionMs: number | undefined;
 };
@@ -43,7 +45,7 @@ export async function upkeep(deps: Deps): Promise<number> {
   await deps.runs.cancelWaiting(now);
   await deps.runs.unblock();
   for (const incarnation of await deps.nodes.unsettled()) await settle(deps, incarnation);
-  if (deps.retentionMs !== undefined) {
+  if (deps.retentionMs !== undefined && deps.isClockRight()) {
     const before = new Date(now.getTime() - deps.retentionMs);
     if ((await deps.runs.forget(before, forgottenAtOnce)) > 0) return 100;
   }

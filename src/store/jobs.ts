@@ -93,7 +93,7 @@ export function jobStore(database: Database) {
     update: async (id: number, job: WrittenJob): Promise<void> => {
       await orm
         .update(jobs)
-        .set({ ...job, revision: next(jobs.revision), endedAt: endedAtOf(job), fault: null, updatedAt: new Date() })
+        .set({ ...job, revision: next(jobs.revision), endedAt: endedAtOf(job), fault: null, updatedAt: drizzleSql`now()` })
         .where(and(eq(jobs.id, id), isNull(jobs.deletedAt)));
     },
 

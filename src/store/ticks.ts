@@ -102,14 +102,19 @@ export function tickStatements({ sql, orm }: Database) {
        order by due.next_due_at`;
     // Read after the look: whatever was due before it has been seen, and `now` is not before any of them.
     const [tick] = await sql<{ now: Date; gapFrom: Date | null; gapTo: Date | null; nextAt: Date | null; newIds: number[] }[]>`
-      with before as (select last_tick_at < now() - interval '5 seconds' as was_silent, last_tick_at from belfry.installation)
+      with before as (
+          select last_tick_at < now() - interval '5 seconds' as was_silent, last_tick_at > now() + interval '1 hour' as went_back, last_tick_at
+            from belfry.installation
+      )
       update belfry.installation i
-         set last_tick_at = greatest(now(), i.last_tick_at),
+         -- A clock that was put back over an hour was wrong before, and so was what was written by it.
+         set last_tick_at = case when before.went_back then now() else greatest(now(), i.last_tick_at) end,
              -- What is left of an earlier gap stays missed.
-             gap_from = case when not before.was_silent then i.gap_from
+             gap_from = case when before.went_back then null
+                             when not before.was_silent then i.gap_from
                              when i.gap_to >= (select min(next_due_at) from belfry.cursors) then i.gap_from
                              else before.last_tick_at end,
-             gap_to   = case when before.was_silent then now() - interval '5 seconds' else i.gap_to   end
+             gap_to   = case when before.went_back then null when before.was_silent then now() - interval '5 seconds' else i.gap_to end
         from before
       returning now() as now, i.gap_from as "gapFrom", i.gap_to as "gapTo",
                 (select min(next_due_at) from belfry.cursors where next_due_at > now()) as "nextAt",

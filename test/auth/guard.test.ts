@@ -193,3 +193,32 @@ describe('a page', () => {
     assert.equal(answer.headers.get('access-control-allow-origin'), null);
   });
 });
+
+describe('a call that a job makes', () => {
+  const byJob = { ...here, 'x-belfry-run-id': '42' };
+
+  test('is refused wherever it goes, and told why, and nothing is done', async () => {
+    const reached = app.routes.filter(({ path }) => path !== '/*' && !['/ping', '/healthz', '/readyz'].includes(path));
+    assert.ok(reached.length > 10);
+    for (const { method, path } of reached) {
+      const answer = await app.request(path.replace(':name', 'some-job'), { method: method === 'ALL' ? 'POST' : method, headers: byJob });
+      assert.equal(answer.status, 403, `${method} ${path}`);
+    }
+    const body = JSON.stringify(sample('by a job'));
+    const answer = await app.request('/createJob', { method: 'POST', headers: byJob, body });
+    const { code, message } = (await answer.json()) as { code: number; message: string };
+    assert.deepEqual([answer.status, code], [403, -10]);
+    assert.equal(message, 'X-Belfry-Run-Id: a job may not call Belfry itself, but for /ping, /healthz, /readyz; got a call of run "42"');
+    assert.equal(await jobs.byName('by a job'), undefined);
+  });
+
+  test('is refused also with an empty mark, or another spelling of it', async () => {
+    for (const mark of ['x-belfry-run-id', 'X-BELFRY-RUN-ID'])
+      for (const value of ['', '0', 'x']) assert.equal(await statusOf('/v1/jobs', { ...here, [mark]: value }), 403);
+  });
+
+  test('may ask whether Belfry is there', async () => {
+    for (const path of ['/ping', '/healthz', '/readyz']) assert.equal(await statusOf(path, byJob), 200);
+    for (const path of ['/ping/', '//ping', '/ping/../createJob', '/PING']) assert.equal(await statusOf(path, byJob), 403);
+  });
+});

@@ -31,6 +31,7 @@ async function afterMinutes(minutes: number, changed: Partial<WrittenJob>): Prom
   const clock = standingClock();
   const deps = {
     clock,
+    isClockRight: () => Promise.resolve(true),
     log: keptLog().log,
     jobs: stores.jobs,
     workOut: () => assert.fail('it is worked out'),

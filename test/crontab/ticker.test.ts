@@ -44,6 +44,7 @@ function nodeOf({ jobs }: Stores, schedules: Record<string, JobSchedule> = {}) {
   const deps = {
     clock,
     log,
+    isClockRight: () => Promise.resolve(true),
     jobs,
     workOut: (job: JobRow, now: Date) => workOut(managing, job, now),
     scheduleOf,

@@ -43,7 +43,7 @@ describe('the access log', () => {
       clock.pass(12.3456789);
       return c.text('done');
     });
-    const own = makeApp({ clock, log: kept.log, http: httpDefaults, seed: slow, v1: new Hono<DoorEnv>() });
+    const own = makeApp({ clock, log: kept.log, http: httpDefaults, health: new Hono<DoorEnv>(), seed: slow, v1: new Hono<DoorEnv>() });
     await own.request('/slow', { headers: { host: 'localhost' } });
     assert.equal(kept.lines[0]?.['ms'], 12.346);
   });
@@ -131,7 +131,14 @@ describe('a fault of ours', async () => {
     const thrower = new Hono<DoorEnv>().all('/createJob', () => {
       throw secret;
     });
-    const own = makeApp({ clock: standingClock(), log, http: httpDefaults, seed: thrower, v1: new Hono<DoorEnv>() });
+    const own = makeApp({
+      clock: standingClock(),
+      log,
+      http: httpDefaults,
+      health: new Hono<DoorEnv>(),
+      seed: thrower,
+      v1: new Hono<DoorEnv>(),
+    });
     const answer = await own.request('/createJob', { headers: { host: 'localhost' } });
     assert.equal(answer.status, 500);
     assert.equal(answer.headers.get('x-trace-id'), told[0]?.['trace_id']);

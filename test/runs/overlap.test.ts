@@ -39,7 +39,15 @@ async function killedDuring(overlap: string) {
   const settle = async (): Promise<void> => {
     await one.nodes.end(killed, 'lost');
     const { runs, jobs, nodes } = two;
-    await upkeep({ clock: standingClock(seconds(7200)), log: keptLog().log, runs, jobs, nodes, retentionMs: undefined });
+    await upkeep({
+      clock: standingClock(seconds(7200)),
+      log: keptLog().log,
+      runs,
+      jobs,
+      nodes,
+      isClockRight: () => true,
+      retentionMs: undefined,
+    });
   };
   return { states, take, settle };
 }

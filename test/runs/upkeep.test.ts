@@ -37,7 +37,12 @@ test.afterEach(async () => assert.deepEqual(await torn(stores), []));
 function houseOf(given = stores, retentionMs?: number) {
   const clock = standingClock(seconds(7200));
   const { log, lines, messages } = keptLog();
-  return { deps: { clock, log, runs: given.runs, jobs: given.jobs, nodes: given.nodes, retentionMs }, clock, lines, messages };
+  return {
+    deps: { clock, log, runs: given.runs, jobs: given.jobs, nodes: given.nodes, isClockRight: () => true, retentionMs },
+    clock,
+    lines,
+    messages,
+  };
 }
 
 async function claimedBy(node: number, policy: Partial<Policy> = {}, count = 1): Promise<ClaimedRun[]> {
@@ -209,6 +214,12 @@ describe('upkeep', () => {
   test('forgets nothing where nothing is said about it', async () => {
     const old = await ended(2, seconds(-1_000_000_000));
     assert.equal(await upkeep(houseOf().deps), 1000);
+    assert.equal((await statesOf(stores, old)).length, 2);
+  });
+
+  test('forgets nothing by a clock that may be wrong', async () => {
+    const old = await ended(2, seconds(-1_000_000_000));
+    await upkeep({ ...houseOf(stores, 3_600_000).deps, isClockRight: () => false });
     assert.equal((await statesOf(stores, old)).length, 2);
   });
 

@@ -1,6 +1,7 @@
 // The doors as app.ts puts them together, on a real PostgreSQL, called without a socket; nothing fires and nothing runs.
 
 import assert from 'node:assert/strict';
+import { fileURLToPath } from 'node:url';
 import type { Hono } from 'hono';
 import type { DoorEnv } from '../../src/api/wire.ts';
 import { makeBell } from '../../src/clock.ts';
@@ -10,7 +11,9 @@ import { openDoors } from '../../src/doors.ts';
 import { httpExecutor } from '../../src/executors/http.ts';
 import { loadExecutors } from '../../src/executors/registry.ts';
 import { shellExecutor } from '../../src/executors/shell.ts';
+import { makeHealth, type HealthDeps } from '../../src/health.ts';
 import { newTraceId } from '../../src/observe/tracing.ts';
+import { openVitals } from '../../src/store/vitals.ts';
 import { standingClock, type StandingClock } from './clock.ts';
 import { openStores, type Stores } from './jobs.ts';
 import { keptLog, type LogLine } from './log.ts';
@@ -45,6 +48,18 @@ export const httpDefaults: Config['http'] = {
   bodyLimitBytes: 1024 * 1024,
 };
 
+/** Where nothing is wrong but what the database says. */
+export const wellDoing: Pick<HealthDeps, 'clockState' | 'queue' | 'loopLagMs' | 'isDraining' | 'slots' | 'busy'> = {
+  clockState: () => ({ state: 'right', aheadMs: 0 }),
+  queue: () => 'ok',
+  loopLagMs: () => 0,
+  isDraining: () => false,
+  slots: 20,
+  busy: () => 0,
+};
+
+export const migrations = fileURLToPath(new URL('../../migrations', import.meta.url));
+
 /** A job as the sample call makes it, under another name. */
 export function sample(name: string, changed: Record<string, unknown> = {}): Record<string, unknown> {
   return { name, expr: '0/5 * * * * *', command: { type: 'shell', target: 'echo hello' }, ...changed };
@@ -69,7 +84,10 @@ export async function openTestDoors(scope: Scope, changed: Partial<Config['http'
     newTraceId,
     jobs,
   };
-  const app = openDoors({ ...managing, http: { ...httpDefaults, ...changed }, runs, records, dispatch });
+  const vitals = openVitals({ url, applicationName: 'belfry test', onError: () => {} }, migrations);
+  scope.after(() => vitals.close());
+  const { look: readiness } = makeHealth({ ...wellDoing, clock, log, look: vitals.look });
+  const app = openDoors({ ...managing, http: { ...httpDefaults, ...changed }, runs, records, dispatch, readiness });
   const ask: Doors['ask'] = async (path, body, { method = 'POST', headers = {} } = {}) =>
     await app.request(path, {
       method,

@@ -1,0 +1,105 @@
+// What a whole Belfry says of its health, and what it refuses its own jobs.
+
+import assert from 'node:assert/strict';
+import { before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Readiness } from '../../src/readiness.ts';
+import { folder, limitMs, startBelfry, suiteScope, until, type Belfry } from '../support/belfry.ts';
+import { testDatabase } from '../support/postgres.ts';
+import { startProxy, type Proxy } from '../support/proxy.ts';
+
+const limit = { timeout: 3 * limitMs };
+const scope = suiteScope();
+let belfry: Belfry;
+let database: Proxy;
+
+before(async () => {
+  const { url } = await testDatabase(scope, 'empty');
+  database = await startProxy(scope, url);
+  belfry = await startBelfry({ cwd: await folder(scope), env: { BELFRY_DATABASE_URL: database.url } });
+});
+
+async function readyz(): Promise<Readiness & { code: number }> {
+  const answer = await fetch(`${belfry.address}/readyz`);
+  return { ...((await answer.json()) as Readiness), code: answer.status };
+}
+
+/** Asks until it says this. */
+async function untilSaid(isIt: (said: Readiness & { code: number }) => boolean): Promise<Readiness & { code: number }> {
+  return await until(async () => {
+    const said = await readyz();
+    return isIt(said) ? said : undefined;
+  });
+}
+
+function told(msg: string, what: string): number {
+  return belfry.lines.filter((line) => line.msg === msg && line['degraded'] === what).length;
+}
+
+describe('a job that calls the Belfry that runs it', limit, () => {
+  async function calling(name: string, path: string, body?: Record<string, unknown>) {
+    const request = { method: body ? 'POST' : 'GET', target: `${belfry.address}${path}`, ...(body ? { body } : {}) };
+    await belfry.create({ name, expr: '@yearly', command: { type: 'http', ...request } });
+    const run = await belfry.finished(await belfry.trigger(name));
+    return { run, result: await belfry.resultOf(run.id) };
+  }
+
+  test('fails, and its result says why', async () => {
+    const { run, result } = await calling('breeder', '/createJob', {
+      name: 'bred',
+      expr: '@yearly',
+      command: { type: 'shell', target: 'true' },
+    });
+    assert.deepEqual([run.state, run.failed_cnt, result['status']], ['failed', 1, 403]);
+    assert.match(String(result['body']), /a job may not call Belfry itself, but for \/ping, \/healthz, \/readyz; got a call of run/);
+    const { status } = await fetch(`${belfry.address}/v1/jobs/bred`);
+    assert.equal(status, 404);
+  });
+
+  test('to ask whether it is there succeeds', async () => {
+    for (const path of ['/ping', '/healthz']) {
+      const { run, result } = await calling(`asks ${path.slice(1)}`, path);
+      assert.deepEqual([run.state, result['status']], ['succeeded', 200]);
+    }
+  });
+});
+
+describe('a Belfry', limit, () => {
+  test('that has just started is ready', async () => {
+    const { code, not_ready: notReady, checks } = await readyz();
+    assert.deepEqual([code, notReady, checks.database.answers, checks.clock.state], [200, [], true, 'right']);
+  });
+
+  test('whose event loop was kept for seconds says so, and goes on with its work', async () => {
+    // Stopped from outside, it is kept from everything, as by a computation of its own.
+    process.kill(belfry.pid, 'SIGSTOP');
+    await sleep(3000);
+    process.kill(belfry.pid, 'SIGCONT');
+    const { code, checks } = await untilSaid(({ degraded }) => degraded.includes('loop'));
+    assert.equal(code, 200);
+    assert.ok(checks.loop.worst_ms >= 2500, String(checks.loop.worst_ms));
+    await belfry.logged((line) => line.msg === 'degraded' && line['degraded'] === 'loop');
+    assert.equal(told('degraded', 'loop'), 1);
+    await belfry.create({ name: 'goes-on', expr: '@yearly', command: { type: 'shell', target: 'true' } });
+    assert.equal((await belfry.finished(await belfry.trigger('goes-on'))).state, 'succeeded');
+  });
+
+  test('whose database is away is alive and not ready, and is ready again when that is back', async () => {
+    await database.down();
+    const { code, not_ready: notReady } = await untilSaid(({ status }) => status === 'not_ready');
+    assert.deepEqual([code, notReady], [503, ['database']]);
+    assert.equal((await fetch(`${belfry.address}/healthz`)).status, 200);
+    await database.up();
+    await untilSaid(({ status }) => status !== 'not_ready');
+    await belfry.logged((line) => line.msg === 'degraded_no_more' && line['degraded'] === 'database');
+    assert.deepEqual([told('degraded', 'database'), told('degraded_no_more', 'database')], [1, 1]);
+  });
+
+  test('whose database is silent says so within seconds, however many ask', async () => {
+    database.silence();
+    const answers = await Promise.all(Array.from({ length: 100 }, readyz));
+    // The connections that were open are; the next question has one that carries.
+    assert.ok(answers.every(({ checks }) => !checks.database.answers || (checks.database.ms ?? 0) < 5000));
+    await untilSaid(({ status }) => status !== 'not_ready');
+  });
+});
