@@ -2,7 +2,7 @@
 
 import { v1Api } from './api/v1.ts';
 import { seedApi } from './api/seed.ts';
-import { every, makeBell, systemClock } from './clock.ts';
+import { makeBell, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { startTicker } from './crontab/ticker.ts';
 import { startEmbedded } from './embedded.ts';
@@ -19,9 +19,8 @@ import { rememberSchedules } from './crontab/schedules.ts';
 import type { Log } from './observe/log.ts';
 import { beginWork, newTraceId } from './observe/tracing.ts';
 import { openBackend } from './queue/backend.ts';
-import { startConsumer } from './queue/consumer.ts';
 import { startProducer } from './queue/producer.ts';
-import { backfill, stopCancelled, trigger } from './runs/control.ts';
+import { backfill, trigger } from './runs/control.ts';
 import { makeEvents } from './runs/events.ts';
 import { perform } from './runs/perform.ts';
 import { settle, startUpkeep } from './runs/upkeep.ts';
@@ -33,6 +32,7 @@ import { nodeStore } from './store/nodes.ts';
 import { recordStore } from './store/records.ts';
 import { runStore } from './store/runs.ts';
 import { makeStops, type Stops } from './stops.ts';
+import { startWorkerDuty, type WorkerDuty } from './worker-duty.ts';
 
 type Given = {
   readonly config: Config;
@@ -98,7 +98,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
   stops.add(() => name.release());
 
   const installation = await store.nodes.installationId();
-  const backend = await openBackend({ redisUrl: config.redis.url, databaseUrl, installation, onError });
+  const backend = await openBackend({ redisUrl: config.redis.url, databaseUrl, installation, clock, log });
   stops.add(() => backend.close());
 
   const dispatchBell = makeBell(clock);
@@ -166,8 +166,17 @@ async function start(given: Given, stops: Stops): Promise<App> {
   heartbeat.start();
 
   const upkeep = startUpkeep({ clock, log, runs: store.runs, jobs: store.jobs, nodes: store.nodes, retentionMs: config.retentionMs });
+  let workerDuty: WorkerDuty | undefined;
   const producer = startProducer(
-    { clock, log, runs: store.runs, send: backend.send, capacity: heartbeat.capacity, catchupPerSecond: config.catchupPerSecond },
+    {
+      clock,
+      log,
+      runs: store.runs,
+      send: backend.send,
+      capacity: heartbeat.capacity,
+      catchupPerSecond: config.catchupPerSecond,
+      lanesWaiting: (lanes) => workerDuty?.listenIn(lanes),
+    },
     dispatchBell,
   );
   stops.add(async () => {
@@ -176,26 +185,9 @@ async function start(given: Given, stops: Stops): Promise<App> {
   });
 
   if (duties.worker) {
-    const consumer = await startConsumer(backend, worker.take);
-    const cancelling = every(
-      clock,
-      async () => {
-        await stopCancelled({ runs: store.runs, incarnation: heartbeat.incarnation, cancel: worker.cancel });
-        return 1000;
-      },
-      { onFault: (fault) => log.error({ err: fault }, 'cancel_watch_failed') },
-    );
-    stops.add(async (atOnce) => {
-      const ended = new AbortController();
-      onceAborted(atOnce, async () => {
-        // Told to end at once, commands have a moment for it, whatever their kill_grace is.
-        await clock.sleep(lastMomentMs, ended.signal);
-        if (!ended.signal.aborted) await killLeftovers(markerOf(heartbeat.incarnation()));
-      });
-      await Promise.all([worker.stop(config.shutdownGraceMs, atOnce), consumer.close()]);
-      ended.abort();
-      await cancelling.stop();
-    });
+    const marker = () => markerOf(heartbeat.incarnation());
+    workerDuty = await startWorkerDuty({ clock, log, config, backend, runs: store.runs, heartbeat, worker, marker });
+    stops.add(workerDuty.stop);
   }
 
   const scheduleOf = rememberSchedules();
@@ -273,9 +265,6 @@ export function builtInExecutors(config: Config): BuiltIn[] {
 // Connections for reading records, beside those of the work.
 const readers = 3;
 
-// Between TERM and KILL for the commands that still run when Belfry shall end at once; less than main.ts has for all of it.
-const lastMomentMs = 1000;
-
 const migrationsFolder = new URL('../migrations', import.meta.url).pathname;
 
 async function startPrivateDatabase({ config, progress, signal, failed }: Given, stops: Stops): Promise<string> {
@@ -289,9 +278,4 @@ async function startPrivateDatabase({ config, progress, signal, failed }: Given,
     if (!stopping) failed(`the private PostgreSQL ended on its own; its last words are in ${config.dataDir}/postgres.log`);
   });
   return embedded.url;
-}
-
-function onceAborted(signal: AbortSignal, act: () => Promise<void>): void {
-  if (signal.aborted) void act();
-  else signal.addEventListener('abort', () => void act(), { once: true });
 }

@@ -2,8 +2,10 @@
 
 import assert from 'node:assert/strict';
 import test, { describe, type TestContext } from 'node:test';
-import { Refusal } from '../../src/errors.ts';
-import { openBackend, type Backend, type Message } from '../../src/queue/backend.ts';
+import { systemClock } from '../../src/clock.ts';
+import { openBackend } from '../../src/queue/backend.ts';
+import type { Backend, Message } from '../../src/queue/transport.ts';
+import { keptLog } from '../support/log.ts';
 import { testDatabase } from '../support/postgres.ts';
 import { startProxy } from '../support/proxy.ts';
 import { startRedis, testRedis } from '../support/redis.ts';
@@ -19,7 +21,7 @@ let installations = 0;
 type Kind = keyof typeof servers;
 
 function open(kind: Kind, { url = servers[kind], installation = `${prefix}-${++installations}` } = {}): Promise<Backend> {
-  const options = { installation, onError: () => {} };
+  const options = { installation, clock: systemClock, log: keptLog().log };
   return openBackend(
     kind === 'redis'
       ? { ...options, redisUrl: url, databaseUrl: 'postgres://nowhere' }
@@ -91,7 +93,7 @@ describe('the way of messages', limit, () => {
         const before = [{ runs: [1, 2, 3] }, { runs: [4] }, { runs: numbers(100, 5) }];
         await backend.send(before);
         const { take, taken, came, ids } = taker();
-        const consumer = await backend.consume(take, 4);
+        const consumer = await backend.consume('', take, 4);
         await came(3);
         assert.deepEqual(
           taken.toSorted((a, b) => (a.runs[0] ?? 0) - (b.runs[0] ?? 0)),
@@ -107,7 +109,7 @@ describe('the way of messages', limit, () => {
         const installation = `${prefix}-${++installations}`;
         const [one, other] = [await opened(t, kind, { installation }), await opened(t, kind, { installation })];
         const { take, came, ids } = taker();
-        const consumers = [await one.consume(take, 4), await other.consume(take, 4)];
+        const consumers = [await one.consume('', take, 4), await other.consume('', take, 4)];
         await Promise.all([one.send(messagesOf(numbers(100))), other.send(messagesOf(numbers(100, 101)))]);
         await came(200);
         await Promise.all(consumers.map((consumer) => consumer.close()));
@@ -118,7 +120,7 @@ describe('the way of messages', limit, () => {
         const backend = await opened(t, kind);
         const waiting: (() => void)[] = [];
         const { take, came, taken, most } = taker(() => new Promise((resolve) => waiting.push(resolve)));
-        const consumer = await backend.consume(take, 3);
+        const consumer = await backend.consume('', take, 3);
         t.after(() => consumer.close());
         await backend.send(messagesOf(numbers(12)));
         for (let done = 0; done < 12; done++) {
@@ -133,13 +135,13 @@ describe('the way of messages', limit, () => {
         const backend = await opened(t, kind);
         const { promise: ended, resolve: end } = Promise.withResolvers<void>();
         const first = taker(() => ended);
-        const consumer = await backend.consume(first.take, 2);
+        const consumer = await backend.consume('', first.take, 2);
         await backend.send(messagesOf(numbers(5)));
         await first.came(2);
         let isClosed = false;
         const closed = consumer.close().then(() => (isClosed = true));
         const second = taker();
-        const next = await backend.consume(second.take, 2);
+        const next = await backend.consume('', second.take, 2);
         await second.came(3);
         assert.equal(isClosed, false);
         end();
@@ -154,7 +156,7 @@ describe('the way of messages', limit, () => {
       test('that could not be taken are gone, and hold up no others', async (t) => {
         const backend = await opened(t, kind);
         const { take, came, ids } = taker();
-        const consumer = await backend.consume(async (message) => {
+        const consumer = await backend.consume('', async (message) => {
           await take(message);
           if (message.runs[0] === 2) throw new Error('PostgreSQL is away');
         }, 1);
@@ -169,7 +171,7 @@ describe('the way of messages', limit, () => {
       test('of another installation do not come', async (t) => {
         const [ours, theirs] = [await opened(t, kind), await opened(t, kind)];
         const [our, their] = [taker(), taker()];
-        const consumers = [await ours.consume(our.take, 2), await theirs.consume(their.take, 2)];
+        const consumers = [await ours.consume('', our.take, 2), await theirs.consume('', their.take, 2)];
         await Promise.all([ours.send(messagesOf([1, 2])), theirs.send(messagesOf([3, 4]))]);
         await Promise.all([our.came(2), their.came(2)]);
         await Promise.all(consumers.map((consumer) => consumer.close()));
@@ -189,7 +191,7 @@ describe('the way of messages', limit, () => {
           const proxy = await startProxy(t, servers[kind]);
           const backend = await open(kind, { url: proxy.url });
           const { take, came, ids } = taker();
-          const consumer = await backend.consume(take, 2);
+          const consumer = await backend.consume('', take, 2);
           await backend.send(messagesOf([1]));
           await came(1);
           for (let round = 2; round < 5; round++) {
@@ -226,7 +228,7 @@ describe('the way of messages', limit, () => {
         const sender = await opened(t, kind, { installation });
         const backend = await open(kind, { url: proxy.url, installation });
         const { take, came } = taker();
-        const consumer = await backend.consume(take, 2);
+        const consumer = await backend.consume('', take, 2);
         await sender.send(messagesOf([1]));
         await came(1);
         proxy.silence();
@@ -244,7 +246,7 @@ describe('the way of messages', limit, () => {
       const server = await startRedis(t);
       const backend = await open('redis', { url: server.url });
       const { take, came } = taker();
-      const consumer = await backend.consume(take, 2);
+      const consumer = await backend.consume('', take, 2);
       await backend.send(messagesOf([1]));
       await came(1);
       await server.restart();
@@ -254,17 +256,50 @@ describe('the way of messages', limit, () => {
       await backend.close();
     });
 
-    test('that is not there is refused at the start, in one line that shows no password', async (t) => {
+    test('that is not there at the start is told of once, without its password; it is used when it is there', async (t) => {
       const proxy = await startProxy(t, redisUrl);
       await proxy.down();
-      const url = proxy.url.replace('redis://', 'redis://somebody:secret@');
-      await assert.rejects(open('redis', { url }), (thrown) => {
-        assert.ok(thrown instanceof Refusal, String(thrown));
-        assert.equal(thrown.kind, 'unavailable');
-        assert.match(thrown.message, /^redis\.url: expected a Redis or Valkey server, redis:\/\/\*\*\*@[^\n]+ does not answer [^\n]+$/);
-        assert.doesNotMatch(thrown.message, /secret/);
-        return true;
-      });
+      const { log, lines, messages } = keptLog();
+      const url = proxy.url.replace('redis://', 'redis://:secret@');
+      const options = { installation: `${prefix}-${++installations}`, clock: systemClock, log, databaseUrl: 'postgres://nowhere' };
+      const backend = await openBackend({ ...options, redisUrl: proxy.url });
+      const { take, came } = taker();
+      const consumer = await backend.consume('', take, 2);
+      await assert.rejects(backend.send(messagesOf([1])), /ECONNREFUSED/);
+      assert.match(backend.trouble()?.reason ?? '', /ECONNREFUSED/);
+      await proxy.up();
+      await untilSent(backend, messagesOf([2]));
+      await came(1);
+      assert.equal(backend.trouble(), undefined);
+      await consumer.close();
+      await backend.close();
+      assert.deepEqual(messages(), ['connection_failed', 'queue_unavailable', 'queue_available']);
+
+      await proxy.down();
+      await (await openBackend({ ...options, redisUrl: url })).close();
+      assert.match(String(lines.at(-1)?.['queue']), /^redis:\/\/\*\*\*@127/);
+      assert.doesNotMatch(JSON.stringify(lines), /secret/);
     });
   });
+
+  for (const kind of ['redis', 'postgres'] as const) {
+    test(`lanes on ${kind} are queues of their own, whatever they are called`, async (t) => {
+      const backend = await opened(t, kind);
+      const lanes = ['', 'label:gpu', 'label:GPU', 'node:n1', 'node:host:9000', "node:Zoë's / \u{1f514}", `node:${'n'.repeat(100)}`];
+      const takers = await Promise.all(
+        lanes.map(async (lane) => {
+          const { take, came, ids } = taker();
+          const consumer = await backend.consume(lane, take, 2);
+          t.after(() => consumer.close());
+          return { came, ids };
+        }),
+      );
+      for (const [index, lane] of lanes.entries()) await backend.send([{ runs: [index + 1] }], lane);
+      await Promise.all(takers.map(({ came }) => came(1)));
+      assert.deepEqual(
+        takers.map(({ ids }) => ids()),
+        lanes.map((_, index) => [index + 1]),
+      );
+    });
+  }
 });
