@@ -121,7 +121,10 @@ export function consumerOf({ worker, taking, hangUp, onError }: Listening): Cons
 }
 
 /** A processor that remembers what it is at. */
-export function remembering(take: Take): { readonly process: (job: { data: Message }) => Promise<void>; readonly taking: Set<Promise<void>> } {
+export function remembering(take: Take): {
+  readonly process: (job: { data: Message }) => Promise<void>;
+  readonly taking: Set<Promise<void>>;
+} {
   const taking = new Set<Promise<void>>();
   return {
     taking,

@@ -4,11 +4,12 @@ import assert from 'node:assert/strict';
 import test, { describe, type TestContext } from 'node:test';
 import { systemClock } from '../../src/clock.ts';
 import { openBackend } from '../../src/queue/backend.ts';
-import type { Backend, Message } from '../../src/queue/transport.ts';
+import type { Backend } from '../../src/queue/transport.ts';
 import { keptLog } from '../support/log.ts';
+import { messagesOf, numbers, taker, untilCome, untilSent } from '../support/messages.ts';
 import { testDatabase } from '../support/postgres.ts';
 import { startProxy } from '../support/proxy.ts';
-import { startRedis, testRedis } from '../support/redis.ts';
+import { testRedis } from '../support/redis.ts';
 
 const { url: databaseUrl } = await testDatabase(test);
 const { url: redisUrl, prefix } = testRedis();
@@ -33,56 +34,6 @@ async function opened(t: TestContext, kind: Kind, given: { url?: string; install
   const backend = await open(kind, given);
   t.after(() => backend.close());
   return backend;
-}
-
-/** Takes messages and keeps them; `gate` holds each until it is let go. */
-function taker(gate: () => Promise<void> = () => Promise.resolve()) {
-  const taken: Message[] = [];
-  const watchers = new Set<() => void>();
-  let busy = 0;
-  let most = 0;
-  const take = async (message: Message): Promise<void> => {
-    taken.push(message);
-    most = Math.max(most, ++busy);
-    for (const look of watchers) look();
-    await gate();
-    busy -= 1;
-  };
-  /** Resolves when so many messages have come. */
-  const came = (count: number): Promise<void> =>
-    new Promise((resolve) => {
-      const look = (): void => {
-        if (taken.length < count) return;
-        watchers.delete(look);
-        resolve();
-      };
-      watchers.add(look);
-      look();
-    });
-  const ids = (): number[] => taken.flatMap(({ runs }) => runs).sort((a, b) => a - b);
-  return { take, taken, came, ids, most: () => most };
-}
-
-const numbers = (count: number, from = 1): number[] => Array.from({ length: count }, (_, index) => from + index);
-const messagesOf = (ids: readonly number[]): Message[] => ids.map((id) => ({ runs: [id] }));
-
-/** Sends a run again until it comes, as the producer does: a message that was under way when its connection went may be lost. */
-async function untilCome(backend: Backend, id: number, ids: () => number[]): Promise<void> {
-  while (!ids().includes(id)) {
-    await untilSent(backend, messagesOf([id]));
-    for (let look = 0; look < 40 && !ids().includes(id); look++) await new Promise((resolve) => setTimeout(resolve, 25));
-  }
-}
-
-/** Does it again until it is taken, as the producer does. */
-async function untilSent(backend: Backend, messages: readonly Message[]): Promise<void> {
-  for (;;) {
-    try {
-      return await backend.send(messages);
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
 }
 
 describe('the way of messages', limit, () => {
@@ -156,10 +107,14 @@ describe('the way of messages', limit, () => {
       test('that could not be taken are gone, and hold up no others', async (t) => {
         const backend = await opened(t, kind);
         const { take, came, ids } = taker();
-        const consumer = await backend.consume('', async (message) => {
-          await take(message);
-          if (message.runs[0] === 2) throw new Error('PostgreSQL is away');
-        }, 1);
+        const consumer = await backend.consume(
+          '',
+          async (message) => {
+            await take(message);
+            if (message.runs[0] === 2) throw new Error('PostgreSQL is away');
+          },
+          1,
+        );
         await backend.send(messagesOf(numbers(3)));
         await came(3);
         await backend.send(messagesOf([4]));
@@ -238,68 +193,6 @@ describe('the way of messages', limit, () => {
         await consumer.close();
         await backend.close();
       });
-    });
-  }
-
-  describe('a Redis', limit, () => {
-    test('that was restarted empty has messages sent and come again', async (t) => {
-      const server = await startRedis(t);
-      const backend = await open('redis', { url: server.url });
-      const { take, came } = taker();
-      const consumer = await backend.consume('', take, 2);
-      await backend.send(messagesOf([1]));
-      await came(1);
-      await server.restart();
-      await untilSent(backend, messagesOf([2]));
-      await came(2);
-      await consumer.close();
-      await backend.close();
-    });
-
-    test('that is not there at the start is told of once, without its password; it is used when it is there', async (t) => {
-      const proxy = await startProxy(t, redisUrl);
-      await proxy.down();
-      const { log, lines, messages } = keptLog();
-      const url = proxy.url.replace('redis://', 'redis://:secret@');
-      const options = { installation: `${prefix}-${++installations}`, clock: systemClock, log, databaseUrl: 'postgres://nowhere' };
-      const backend = await openBackend({ ...options, redisUrl: proxy.url });
-      const { take, came } = taker();
-      const consumer = await backend.consume('', take, 2);
-      await assert.rejects(backend.send(messagesOf([1])), /ECONNREFUSED/);
-      assert.match(backend.trouble()?.reason ?? '', /ECONNREFUSED/);
-      await proxy.up();
-      await untilSent(backend, messagesOf([2]));
-      await came(1);
-      assert.equal(backend.trouble(), undefined);
-      await consumer.close();
-      await backend.close();
-      assert.deepEqual(messages(), ['connection_failed', 'queue_unavailable', 'queue_available']);
-
-      await proxy.down();
-      await (await openBackend({ ...options, redisUrl: url })).close();
-      assert.match(String(lines.at(-1)?.['queue']), /^redis:\/\/\*\*\*@127/);
-      assert.doesNotMatch(JSON.stringify(lines), /secret/);
-    });
-  });
-
-  for (const kind of ['redis', 'postgres'] as const) {
-    test(`lanes on ${kind} are queues of their own, whatever they are called`, async (t) => {
-      const backend = await opened(t, kind);
-      const lanes = ['', 'label:gpu', 'label:GPU', 'node:n1', 'node:host:9000', "node:Zoë's / \u{1f514}", `node:${'n'.repeat(100)}`];
-      const takers = await Promise.all(
-        lanes.map(async (lane) => {
-          const { take, came, ids } = taker();
-          const consumer = await backend.consume(lane, take, 2);
-          t.after(() => consumer.close());
-          return { came, ids };
-        }),
-      );
-      for (const [index, lane] of lanes.entries()) await backend.send([{ runs: [index + 1] }], lane);
-      await Promise.all(takers.map(({ came }) => came(1)));
-      assert.deepEqual(
-        takers.map(({ ids }) => ids()),
-        lanes.map((_, index) => [index + 1]),
-      );
     });
   }
 });

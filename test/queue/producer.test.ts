@@ -49,7 +49,14 @@ function nodeOf({ workers = 1, slots = 10, now = afterAll } = {}) {
   const deps = { clock, log, runs: stores.runs, send, capacity: bySlot, catchupPerSecond: 100, lanesWaiting };
   return {
     lanes,
-    waiting, deps, clock, queue, messages, sent: () => sent.flat().flatMap(({ runs }) => runs), batches: sent };
+    waiting,
+    deps,
+    clock,
+    queue,
+    messages,
+    sent: () => sent.flat().flatMap(({ runs }) => runs),
+    batches: sent,
+  };
 }
 
 async function queued(count: number, runOn = ''): Promise<number[]> {

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
+import { Redis } from 'ioredis';
 
 /** Where Redis is, and what this file's names begin with. */
 export function testRedis(): { url: string; prefix: string } {
@@ -21,34 +22,58 @@ type Scope = { after(fn: () => Promise<void>): void };
 
 export type RedisServer = {
   readonly url: string;
-  /** Kills it and starts it again on its port, with nothing in it. */
-  readonly restart: () => Promise<void>;
+  /** Starts it on its port, with nothing in it. */
+  readonly start: (...args: string[]) => Promise<void>;
+  readonly kill: () => Promise<void>;
+  /** Kills it and starts it again. */
+  readonly restart: (...args: string[]) => Promise<void>;
+  /** It hangs: connections are taken, and nothing is answered. */
+  readonly hang: () => void;
+  readonly goOn: () => void;
+  /** Asks it something, on a connection of its own. */
+  readonly ask: (command: string, ...args: string[]) => Promise<unknown>;
 };
 
 /** A Redis of the test's own, which it may kill. */
 export async function startRedis(scope: Scope): Promise<RedisServer> {
   const port = await freePort();
-  let server = await start(port);
+  let server = await start(port, []);
   const kill = async (): Promise<void> => {
+    if (server.exitCode !== null || server.signalCode !== null) return;
     const exited = once(server, 'exit');
     server.kill('SIGKILL');
     await exited;
   };
   scope.after(kill);
+  const url = `redis://127.0.0.1:${port}`;
+  const startAgain = async (...args: string[]): Promise<void> => {
+    server = await start(port, args);
+  };
   return {
-    url: `redis://127.0.0.1:${port}`,
-    restart: async () => {
+    url,
+    start: startAgain,
+    kill,
+    restart: async (...args) => {
       await kill();
-      server = await start(port);
+      await startAgain(...args);
+    },
+    hang: () => void server.kill('SIGSTOP'),
+    goOn: () => void server.kill('SIGCONT'),
+    ask: async (command, ...args) => {
+      const client = new Redis(url, { lazyConnect: true });
+      try {
+        await client.connect();
+        return await client.call(command, ...args);
+      } finally {
+        client.disconnect();
+      }
     },
   };
 }
 
-async function start(port: number): Promise<ChildProcess> {
-  const server = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    cwd: tmpdir(),
-  });
+async function start(port: number, more: readonly string[]): Promise<ChildProcess> {
+  const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', ...more];
+  const server = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'], cwd: tmpdir() });
   for await (const line of createInterface(server.stdout)) if (line.includes('Ready to accept connections')) break;
   server.stdout.resume();
   return server;
