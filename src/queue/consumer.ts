@@ -61,12 +61,13 @@ export function makeConsumer(deps: Deps): Consuming {
     },
     relisten: () => {
       if (!isOpen) return;
-      for (const [lane, consumer] of [...open]) {
+      const before = new Map(open);
+      open.clear();
+      for (const [lane, consumer] of before) {
         void consumer.then(
           ({ drop }) => drop(),
           () => undefined,
         );
-        open.delete(lane);
         void listen(lane);
       }
     },

@@ -174,7 +174,38 @@ describe('the way of messages', limit, () => {
         await backend.close();
       });
 
-      // Redis is given up by the kernel only, after many minutes: until then its messages wait.
+      test('(silence) is over for who listens anew, however silent the old connections are', async (t) => {
+        const proxy = await startProxy(t, servers[kind]);
+        const backend = await open(kind, { url: proxy.url });
+        const { take, came } = taker();
+        const consumer = await backend.consume('', take, 2);
+        await backend.send(messagesOf([1]));
+        await came(1);
+        proxy.silence();
+        consumer.drop();
+        const next = await backend.consume('', take, 2);
+        await untilSent(backend, messagesOf([2]));
+        await came(2);
+        await next.close();
+        await backend.close();
+      });
+
+      test('(silence) keeps neither who listens nor who sends from closing', async (t) => {
+        const proxy = await startProxy(t, servers[kind]);
+        const backend = await open(kind, { url: proxy.url });
+        const { take, came } = taker();
+        const consumer = await backend.consume('', take, 2);
+        await backend.send(messagesOf([1]));
+        await came(1);
+        proxy.silence();
+        const begun = performance.now();
+        await consumer.close();
+        await backend.close();
+        const took = performance.now() - begun;
+        assert.ok(took < 15_000, `${took} ms`);
+      });
+
+      // Redis is given up by the kernel only, after many minutes: until then who does not listen anew hears nothing.
       if (kind === 'redis') return;
 
       test('(silence) is noticed by who consumes: messages come again', async (t) => {
