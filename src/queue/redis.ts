@@ -41,15 +41,25 @@ export async function openRedis(options: Options, url: string): Promise<Backend>
     retryStrategy,
   });
   let isClosing = false;
-  let lastFault: unknown = new Error('Redis has hung up');
+  const hungUp = new Error('Redis has hung up');
+  let lastFault: unknown = hungUp;
+  // The first of a connection says why; what comes after it is but the hanging up.
+  let isFirst = true;
+  producing.on('connecting', () => {
+    isFirst = true;
+  });
   producing.on('error', (fault) => {
-    lastFault = fault;
+    if (isFirst) lastFault = explained(fault);
+    isFirst = false;
     onError(fault);
   });
   producing.on('close', () => {
     if (!isClosing) sending.failed(lastFault);
   });
-  producing.on('ready', sending.worked);
+  producing.on('ready', () => {
+    lastFault = hungUp;
+    sending.worked();
+  });
   await within(patienceMs, producing.connect(), 'Redis').catch((fault: unknown) => {
     sending.failed(producing.status === 'connect' ? fault : lastFault);
   });
@@ -113,6 +123,12 @@ export async function openRedis(options: Options, url: string): Promise<Backend>
       producing.disconnect();
     },
   };
+}
+
+/** A server that speaks something else is told of by the byte that was none of Redis'. */
+function explained(fault: Error): Error {
+  if (!fault.message.includes('RESP type')) return fault;
+  return new Error('expected a Redis or Valkey server, something else answers', { cause: fault });
 }
 
 function isSilence(fault: unknown): boolean {
