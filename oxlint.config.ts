@@ -12,13 +12,14 @@ const work = [
   'runs/upkeep.ts',
   'runs/events.ts',
   'runs/worker.ts',
+  'runs/fallback.ts',
   'heartbeat.ts',
   'health.ts',
   'database-clock.ts',
 ];
 const configuration = ['config.ts', 'settings.ts', 'environment.ts', 'toml.ts'];
 const hands = ['store/**', 'queue/**', 'executors/**', 'observe/**', 'embedded.ts', 'embedded/**', ...configuration];
-const top = ['main.ts', 'app.ts'];
+const top = ['main.ts', 'app.ts', 'worker-duty.ts'];
 const contract = 'executors/executor.ts';
 
 // Who may import which library. Node's own that start processes count among them.

@@ -1,6 +1,6 @@
 // Puts the parts together, starts the duties in order and stops them in reverse. Knows everybody, decides nothing.
 
-import { every, makeBell } from './clock.ts';
+import { makeBell } from './clock.ts';
 import type { Config } from './config.ts';
 import { startTicker } from './crontab/ticker.ts';
 import { openDoors } from './doors.ts';
@@ -19,9 +19,7 @@ import type { Log } from './observe/log.ts';
 import { beginWork, newTraceId } from './observe/tracing.ts';
 import { startPrivateDatabase } from './private-database.ts';
 import { openBackend } from './queue/backend.ts';
-import { startConsumer } from './queue/consumer.ts';
 import { startProducer } from './queue/producer.ts';
-import { stopCancelled } from './runs/control.ts';
 import { makeEvents } from './runs/events.ts';
 import { perform } from './runs/perform.ts';
 import { settle, startUpkeep } from './runs/upkeep.ts';
@@ -34,6 +32,7 @@ import { recordStore } from './store/records.ts';
 import { runStore } from './store/runs.ts';
 import { watchSelf } from './self-watch.ts';
 import { makeStops, type Stops } from './stops.ts';
+import { startWorkerDuty, type WorkerDuty } from './worker-duty.ts';
 
 type Given = {
   readonly config: Config;
@@ -101,12 +100,11 @@ async function start(given: Given, stops: Stops): Promise<App> {
   stops.add(() => name.release());
 
   const installation = await store.nodes.installationId();
-  const backend = await openBackend({ redisUrl: config.redis.url, databaseUrl, installation, onError });
+  const backend = await openBackend({ redisUrl: config.redis.url, databaseUrl, installation, clock, log });
   stops.add(() => backend.close());
 
   const dispatchBell = makeBell(clock);
   const tickBell = makeBell(clock);
-  const cancelBell = makeBell(clock);
   const markerOf = (incarnation: number): string => `${installation}/${incarnation}`;
 
   const heartbeat = await makeHeartbeat(
@@ -171,8 +169,17 @@ async function start(given: Given, stops: Stops): Promise<App> {
   heartbeat.start();
 
   const upkeep = startUpkeep({ clock, log, isClockRight, ...store, retentionMs: config.retentionMs });
+  let workerDuty: WorkerDuty | undefined;
   const producer = startProducer(
-    { clock, log, runs: store.runs, send: backend.send, capacity: heartbeat.capacity, catchupPerSecond: config.catchupPerSecond },
+    {
+      clock,
+      log,
+      runs: store.runs,
+      send: backend.send,
+      capacity: heartbeat.capacity,
+      catchupPerSecond: config.catchupPerSecond,
+      lanesWaiting: (lanes) => workerDuty?.listenIn(lanes),
+    },
     dispatchBell,
   );
   // What an end readied or brought on, whoever recorded it.
@@ -186,28 +193,9 @@ async function start(given: Given, stops: Stops): Promise<App> {
   if (duties.worker) {
     stops.add(isolation.close);
     log.info(await isolation.open(), 'shell_isolation');
-    const consumer = await startConsumer(backend, worker.take);
-    const cancelling = every(
-      clock,
-      async () => {
-        await stopCancelled({ runs: store.runs, incarnation: heartbeat.incarnation, cancel: worker.cancel });
-        return 1000;
-      },
-      { bell: cancelBell, onFault: (fault) => log.error({ err: fault }, 'cancel_watch_failed') },
-    );
-    const heard = await database.listen('belfry_cancel', cancelBell.ring, cancelBell.ring);
-    stops.add(async (atOnce) => {
-      const ended = new AbortController();
-      onceAborted(atOnce, async () => {
-        // Told to end at once, commands have a moment for it, whatever their kill_grace is.
-        await clock.sleep(lastMomentMs, ended.signal);
-        if (!ended.signal.aborted) await killLeftovers(markerOf(heartbeat.incarnation()));
-      });
-      await Promise.all([worker.stop(config.shutdownGraceMs, atOnce), consumer.close()]);
-      ended.abort();
-      await heard.stop();
-      await cancelling.stop();
-    });
+    const marker = () => markerOf(heartbeat.incarnation());
+    workerDuty = await startWorkerDuty({ clock, log, config, backend, database, runs: store.runs, heartbeat, worker, marker });
+    stops.add(workerDuty.stop);
   }
 
   const scheduleOf = rememberSchedules();
@@ -239,7 +227,12 @@ async function start(given: Given, stops: Stops): Promise<App> {
   }
 
   const slots = duties.worker ? config.worker.concurrency : 0;
-  const health = watch.health({ heartbeat, queue: () => 'ok', slots, busy: worker.busy });
+  const health = watch.health({
+    heartbeat,
+    queue: () => (workerDuty === undefined ? (backend.trouble() ? 'unavailable' : 'ok') : workerDuty.queueState().state),
+    slots,
+    busy: worker.busy,
+  });
 
   if (!duties.web) return { address: undefined, graceMs: config.shutdownGraceMs, reload, stop: stops.run };
   const { jobs, runs, records } = store;
@@ -272,12 +265,4 @@ export function builtInExecutors(config: Config, isolation: Isolation): BuiltIn[
 // Connections for reading records, beside those of the work.
 const readers = 3;
 
-// Between TERM and KILL for the commands that still run when Belfry shall end at once; less than main.ts has for all of it.
-const lastMomentMs = 1000;
-
 const migrationsFolder = new URL('../migrations', import.meta.url).pathname;
-
-function onceAborted(signal: AbortSignal, act: () => Promise<void>): void {
-  if (signal.aborted) void act();
-  else signal.addEventListener('abort', () => void act(), { once: true });
-}

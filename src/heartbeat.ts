@@ -3,6 +3,7 @@
 
 import { every, type Clock, type Loop } from './clock.ts';
 import type { Log } from './observe/log.ts';
+import { lanesOf } from './runs/lanes.ts';
 import type { NewNode, NodeRow } from './store/nodes.ts';
 
 type Deps = {
@@ -22,8 +23,8 @@ type Deps = {
 
 export type Heartbeat = {
   readonly incarnation: () => number;
-  /** What the living workers take in all, as last seen. */
-  readonly capacity: () => { readonly workers: number; readonly slots: number };
+  /** What the living workers that serve a lane take in all, as last seen; those that take nothing more are left out. */
+  readonly capacity: (lane?: string) => { readonly workers: number; readonly slots: number };
   readonly living: () => readonly NodeRow[];
   readonly start: () => void;
   readonly stop: () => Promise<void>;
@@ -78,8 +79,8 @@ export async function makeHeartbeat(deps: Deps, replaced: (incarnation: number) 
 
   return {
     incarnation: () => incarnation,
-    capacity: () => {
-      const workers = others.filter((node) => node.duties.includes('worker'));
+    capacity: (lane = '') => {
+      const workers = others.filter((node) => node.duties.includes('worker') && !node.isDraining && lanesOf(node).includes(lane));
       return { workers: workers.length, slots: workers.reduce((sum, node) => sum + node.slots, 0) };
     },
     living: () => others,

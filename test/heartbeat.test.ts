@@ -22,6 +22,7 @@ type Given = {
   name: string;
   duties?: string[];
   slots?: number;
+  labels?: string[];
   nodes?: typeof stores.nodes;
   replaced?: (incarnation: number) => Promise<void>;
 };
@@ -29,11 +30,11 @@ type Given = {
 /** A node with its own clock; `steps` lets it beat so many times, `ms` of its time apart. */
 async function nodeOf(
   t: { after: (fn: () => Promise<void>) => void },
-  { name, duties = ['worker'], slots = 10, nodes = stores.nodes, replaced }: Given,
+  { name, duties = ['worker'], slots = 10, labels = [], nodes = stores.nodes, replaced }: Given,
 ) {
   const clock = standingClock();
   const { log, messages } = keptLog();
-  const self: NewNode = { name, version: 'test', address: undefined, pid: 1, duties, slots, labels: [] };
+  const self: NewNode = { name, version: 'test', address: undefined, pid: 1, duties, slots, labels };
   let timesLost = 0;
   const heartbeat = await makeHeartbeat(
     { clock, log, nodes, self, busy: () => 3, onLost: () => timesLost++ },
@@ -92,6 +93,25 @@ describe('a node', limit, () => {
     await other.heartbeat.stop();
     await node.steps(1);
     assert.deepEqual(node.heartbeat.capacity(), { workers: 1, slots: 5 });
+  });
+
+  test('sees who serves a lane: by a label, by its name; not one that is draining', async (t) => {
+    const node = await nodeOf(t, { name: 'a', slots: 3, labels: ['gpu', 'big'] });
+    const other = await nodeOf(t, { name: 'b', slots: 7, labels: ['gpu'] });
+    node.heartbeat.start();
+    await node.steps(1);
+    const capacities = (): unknown[] => ['', 'label:gpu', 'label:big', 'label:small', 'node:b'].map(node.heartbeat.capacity);
+    const nobody = { workers: 0, slots: 0 };
+    assert.deepEqual(capacities(), [
+      { workers: 2, slots: 10 },
+      { workers: 2, slots: 10 },
+      { workers: 1, slots: 3 },
+      nobody,
+      { workers: 1, slots: 7 },
+    ]);
+    await execute(url, `update belfry.nodes set draining = true where incarnation = ${other.heartbeat.incarnation()}`);
+    await node.steps(1);
+    assert.deepEqual(capacities(), [...Array.from({ length: 3 }, () => ({ workers: 1, slots: 3 })), nobody, nobody]);
   });
 
   test('that starts again replaces its earlier starts, and puts each right before it takes up work', async (t) => {

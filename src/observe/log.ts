@@ -2,6 +2,7 @@
 
 import { pino, type DestinationStream, type Logger } from 'pino';
 import pretty from 'pino-pretty';
+import type { Clock } from '../clock.ts';
 
 export type Log = Logger;
 
@@ -22,6 +23,29 @@ export function makeLog(options: { readonly level: string; readonly format: 'aut
   const colorize = process.stdout.isTTY;
   return pino(common, pretty({ colorize, translateTime: 'SYS:HH:MM:ss.l', sync: true, messageFormat: asSentence, hideObject: true }));
 }
+
+/**
+ * For what may go wrong many times a second: the first fault is told at once, those after it at most once a minute, with how many
+ * `others` came meanwhile.
+ */
+export function seldom(
+  clock: Pick<Clock, 'monotonic'>,
+  tell: (fault: unknown, others: { readonly others?: number }) => void,
+): (fault: unknown) => void {
+  let toldAt = -Infinity;
+  let others = 0;
+  return (fault) => {
+    if (clock.monotonic() - toldAt < seldomMs) {
+      others++;
+      return;
+    }
+    tell(fault, others > 0 ? { others } : {});
+    toldAt = clock.monotonic();
+    others = 0;
+  };
+}
+
+const seldomMs = 60_000;
 
 /** Writes together what one turn of the event loop logs: a line a system call is what costs most of a line. */
 function inTurns(destination: DestinationStream): DestinationStream {

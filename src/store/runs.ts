@@ -179,13 +179,23 @@ export function runStore(database: Database) {
 
     /**
      * Ready runs of these lanes that have been ready since before `before`, whether sent or not: what a worker takes that hears
-     * nothing from the queue. Served by unfinished_ready.
+     * nothing from the queue. Of what is to be caught up with those that were sent before, and `mostCatchup` others. Served by unfinished_ready.
      */
-    readySince: async (lanes: readonly string[], before: Date, limit: number): Promise<number[]> => {
+    readySince: async (lanes: readonly string[], before: Date, limit: number, mostCatchup = limit): Promise<number[]> => {
+      const isReady = sql.part`u.lane = served.lane and u.state in ('queued', 'retrying') and not u.blocked and u.ready_at <= ${before}
+                                 and u.cancel_at is null`;
       const rows = await sql<{ id: number }[]>`
-        select run_id as id from belfry.unfinished
-         where lane = any (${lanes}::text[]) and state in ('queued', 'retrying') and not blocked and ready_at <= ${before} and cancel_at is null
-         order by catchup, ready_at, run_id limit ${limit}`;
+        select run_id as id
+          from unnest(${lanes}::text[]) as served(lane)
+         cross join lateral (
+               (select u.run_id, u.catchup, u.ready_at from belfry.unfinished u
+                 where not u.catchup and ${isReady} order by u.ready_at, u.run_id limit ${limit})
+               union all
+               select first.run_id, true, first.ready_at
+                 from (select u.run_id, u.ready_at, u.sent_at, row_number() over (order by u.ready_at, u.run_id) as place from belfry.unfinished u
+                        where u.catchup and ${isReady} order by u.ready_at, u.run_id limit ${limit}) as first
+                where first.sent_at <= ${before} or first.place <= ${mostCatchup}::bigint) as ready
+         order by ready.catchup, ready.ready_at, ready.run_id limit ${limit}`;
       return rows.map((row) => row.id);
     },
 

@@ -2,11 +2,14 @@
 
 import assert from 'node:assert/strict';
 import test, { describe, type TestContext } from 'node:test';
-import { Refusal } from '../../src/errors.ts';
-import { openBackend, type Backend, type Message } from '../../src/queue/backend.ts';
+import { systemClock } from '../../src/clock.ts';
+import { openBackend } from '../../src/queue/backend.ts';
+import type { Backend } from '../../src/queue/transport.ts';
+import { keptLog } from '../support/log.ts';
+import { messagesOf, numbers, taker, untilCome, untilSent } from '../support/messages.ts';
 import { testDatabase } from '../support/postgres.ts';
 import { startProxy } from '../support/proxy.ts';
-import { startRedis, testRedis } from '../support/redis.ts';
+import { testRedis } from '../support/redis.ts';
 
 const { url: databaseUrl } = await testDatabase(test);
 const { url: redisUrl, prefix } = testRedis();
@@ -19,7 +22,7 @@ let installations = 0;
 type Kind = keyof typeof servers;
 
 function open(kind: Kind, { url = servers[kind], installation = `${prefix}-${++installations}` } = {}): Promise<Backend> {
-  const options = { installation, onError: () => {} };
+  const options = { installation, clock: systemClock, log: keptLog().log };
   return openBackend(
     kind === 'redis'
       ? { ...options, redisUrl: url, databaseUrl: 'postgres://nowhere' }
@@ -33,56 +36,6 @@ async function opened(t: TestContext, kind: Kind, given: { url?: string; install
   return backend;
 }
 
-/** Takes messages and keeps them; `gate` holds each until it is let go. */
-function taker(gate: () => Promise<void> = () => Promise.resolve()) {
-  const taken: Message[] = [];
-  const watchers = new Set<() => void>();
-  let busy = 0;
-  let most = 0;
-  const take = async (message: Message): Promise<void> => {
-    taken.push(message);
-    most = Math.max(most, ++busy);
-    for (const look of watchers) look();
-    await gate();
-    busy -= 1;
-  };
-  /** Resolves when so many messages have come. */
-  const came = (count: number): Promise<void> =>
-    new Promise((resolve) => {
-      const look = (): void => {
-        if (taken.length < count) return;
-        watchers.delete(look);
-        resolve();
-      };
-      watchers.add(look);
-      look();
-    });
-  const ids = (): number[] => taken.flatMap(({ runs }) => runs).sort((a, b) => a - b);
-  return { take, taken, came, ids, most: () => most };
-}
-
-const numbers = (count: number, from = 1): number[] => Array.from({ length: count }, (_, index) => from + index);
-const messagesOf = (ids: readonly number[]): Message[] => ids.map((id) => ({ runs: [id] }));
-
-/** Sends a run again until it comes, as the producer does: a message that was under way when its connection went may be lost. */
-async function untilCome(backend: Backend, id: number, ids: () => number[]): Promise<void> {
-  while (!ids().includes(id)) {
-    await untilSent(backend, messagesOf([id]));
-    for (let look = 0; look < 40 && !ids().includes(id); look++) await new Promise((resolve) => setTimeout(resolve, 25));
-  }
-}
-
-/** Does it again until it is taken, as the producer does. */
-async function untilSent(backend: Backend, messages: readonly Message[]): Promise<void> {
-  for (;;) {
-    try {
-      return await backend.send(messages);
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-}
-
 describe('the way of messages', limit, () => {
   for (const kind of ['redis', 'postgres'] as const) {
     describe(`messages on ${kind}`, limit, () => {
@@ -91,7 +44,7 @@ describe('the way of messages', limit, () => {
         const before = [{ runs: [1, 2, 3] }, { runs: [4] }, { runs: numbers(100, 5) }];
         await backend.send(before);
         const { take, taken, came, ids } = taker();
-        const consumer = await backend.consume(take, 4);
+        const consumer = await backend.consume('', take, 4);
         await came(3);
         assert.deepEqual(
           taken.toSorted((a, b) => (a.runs[0] ?? 0) - (b.runs[0] ?? 0)),
@@ -107,7 +60,7 @@ describe('the way of messages', limit, () => {
         const installation = `${prefix}-${++installations}`;
         const [one, other] = [await opened(t, kind, { installation }), await opened(t, kind, { installation })];
         const { take, came, ids } = taker();
-        const consumers = [await one.consume(take, 4), await other.consume(take, 4)];
+        const consumers = [await one.consume('', take, 4), await other.consume('', take, 4)];
         await Promise.all([one.send(messagesOf(numbers(100))), other.send(messagesOf(numbers(100, 101)))]);
         await came(200);
         await Promise.all(consumers.map((consumer) => consumer.close()));
@@ -118,7 +71,7 @@ describe('the way of messages', limit, () => {
         const backend = await opened(t, kind);
         const waiting: (() => void)[] = [];
         const { take, came, taken, most } = taker(() => new Promise((resolve) => waiting.push(resolve)));
-        const consumer = await backend.consume(take, 3);
+        const consumer = await backend.consume('', take, 3);
         t.after(() => consumer.close());
         await backend.send(messagesOf(numbers(12)));
         for (let done = 0; done < 12; done++) {
@@ -133,13 +86,13 @@ describe('the way of messages', limit, () => {
         const backend = await opened(t, kind);
         const { promise: ended, resolve: end } = Promise.withResolvers<void>();
         const first = taker(() => ended);
-        const consumer = await backend.consume(first.take, 2);
+        const consumer = await backend.consume('', first.take, 2);
         await backend.send(messagesOf(numbers(5)));
         await first.came(2);
         let isClosed = false;
         const closed = consumer.close().then(() => (isClosed = true));
         const second = taker();
-        const next = await backend.consume(second.take, 2);
+        const next = await backend.consume('', second.take, 2);
         await second.came(3);
         assert.equal(isClosed, false);
         end();
@@ -154,10 +107,14 @@ describe('the way of messages', limit, () => {
       test('that could not be taken are gone, and hold up no others', async (t) => {
         const backend = await opened(t, kind);
         const { take, came, ids } = taker();
-        const consumer = await backend.consume(async (message) => {
-          await take(message);
-          if (message.runs[0] === 2) throw new Error('PostgreSQL is away');
-        }, 1);
+        const consumer = await backend.consume(
+          '',
+          async (message) => {
+            await take(message);
+            if (message.runs[0] === 2) throw new Error('PostgreSQL is away');
+          },
+          1,
+        );
         await backend.send(messagesOf(numbers(3)));
         await came(3);
         await backend.send(messagesOf([4]));
@@ -169,7 +126,7 @@ describe('the way of messages', limit, () => {
       test('of another installation do not come', async (t) => {
         const [ours, theirs] = [await opened(t, kind), await opened(t, kind)];
         const [our, their] = [taker(), taker()];
-        const consumers = [await ours.consume(our.take, 2), await theirs.consume(their.take, 2)];
+        const consumers = [await ours.consume('', our.take, 2), await theirs.consume('', their.take, 2)];
         await Promise.all([ours.send(messagesOf([1, 2])), theirs.send(messagesOf([3, 4]))]);
         await Promise.all([our.came(2), their.came(2)]);
         await Promise.all(consumers.map((consumer) => consumer.close()));
@@ -189,7 +146,7 @@ describe('the way of messages', limit, () => {
           const proxy = await startProxy(t, servers[kind]);
           const backend = await open(kind, { url: proxy.url });
           const { take, came, ids } = taker();
-          const consumer = await backend.consume(take, 2);
+          const consumer = await backend.consume('', take, 2);
           await backend.send(messagesOf([1]));
           await came(1);
           for (let round = 2; round < 5; round++) {
@@ -217,7 +174,38 @@ describe('the way of messages', limit, () => {
         await backend.close();
       });
 
-      // Redis is given up by the kernel only, after many minutes: until then its messages wait.
+      test('(silence) is over for who listens anew, however silent the old connections are', async (t) => {
+        const proxy = await startProxy(t, servers[kind]);
+        const backend = await open(kind, { url: proxy.url });
+        const { take, came } = taker();
+        const consumer = await backend.consume('', take, 2);
+        await backend.send(messagesOf([1]));
+        await came(1);
+        proxy.silence();
+        consumer.drop();
+        const next = await backend.consume('', take, 2);
+        await untilSent(backend, messagesOf([2]));
+        await came(2);
+        await next.close();
+        await backend.close();
+      });
+
+      test('(silence) keeps neither who listens nor who sends from closing', async (t) => {
+        const proxy = await startProxy(t, servers[kind]);
+        const backend = await open(kind, { url: proxy.url });
+        const { take, came } = taker();
+        const consumer = await backend.consume('', take, 2);
+        await backend.send(messagesOf([1]));
+        await came(1);
+        proxy.silence();
+        const begun = performance.now();
+        await consumer.close();
+        await backend.close();
+        const took = performance.now() - begun;
+        assert.ok(took < 15_000, `${took} ms`);
+      });
+
+      // Redis is given up by the kernel only, after many minutes: until then who does not listen anew hears nothing.
       if (kind === 'redis') return;
 
       test('(silence) is noticed by who consumes: messages come again', async (t) => {
@@ -226,7 +214,7 @@ describe('the way of messages', limit, () => {
         const sender = await opened(t, kind, { installation });
         const backend = await open(kind, { url: proxy.url, installation });
         const { take, came } = taker();
-        const consumer = await backend.consume(take, 2);
+        const consumer = await backend.consume('', take, 2);
         await sender.send(messagesOf([1]));
         await came(1);
         proxy.silence();
@@ -238,33 +226,4 @@ describe('the way of messages', limit, () => {
       });
     });
   }
-
-  describe('a Redis', limit, () => {
-    test('that was restarted empty has messages sent and come again', async (t) => {
-      const server = await startRedis(t);
-      const backend = await open('redis', { url: server.url });
-      const { take, came } = taker();
-      const consumer = await backend.consume(take, 2);
-      await backend.send(messagesOf([1]));
-      await came(1);
-      await server.restart();
-      await untilSent(backend, messagesOf([2]));
-      await came(2);
-      await consumer.close();
-      await backend.close();
-    });
-
-    test('that is not there is refused at the start, in one line that shows no password', async (t) => {
-      const proxy = await startProxy(t, redisUrl);
-      await proxy.down();
-      const url = proxy.url.replace('redis://', 'redis://somebody:secret@');
-      await assert.rejects(open('redis', { url }), (thrown) => {
-        assert.ok(thrown instanceof Refusal, String(thrown));
-        assert.equal(thrown.kind, 'unavailable');
-        assert.match(thrown.message, /^redis\.url: expected a Redis or Valkey server, redis:\/\/\*\*\*@[^\n]+ does not answer [^\n]+$/);
-        assert.doesNotMatch(thrown.message, /secret/);
-        return true;
-      });
-    });
-  });
 });

@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import test, { beforeEach, describe } from 'node:test';
 import fc from 'fast-check';
 import { makeBell } from '../../src/clock.ts';
-import type { Backend, Message } from '../../src/queue/backend.ts';
-import { startConsumer } from '../../src/queue/consumer.ts';
+import { makeConsumer } from '../../src/queue/consumer.ts';
 import { dispatch, inMessages, startProducer } from '../../src/queue/producer.ts';
+import type { Backend, Message } from '../../src/queue/transport.ts';
 import { standingClock } from '../support/clock.ts';
 import {
   afterAll,
@@ -35,17 +35,32 @@ function nodeOf({ workers = 1, slots = 10, now = afterAll } = {}) {
   const { log, messages } = keptLog();
   const sent: Message[][] = [];
   const queue: { away: Error | undefined } = { away: undefined };
-  const send = (given: readonly Message[]): Promise<void> => {
+  const bySlot = (lane: string): { workers: number; slots: number } =>
+    lane === 'label:gpu' ? { workers: 1, slots: 2 } : lane === '' ? { workers, slots } : { workers: 0, slots: 0 };
+  const lanes = new Map<string, number[]>();
+  const waiting: (readonly string[])[] = [];
+  const send = (given: readonly Message[], lane: string): Promise<void> => {
     if (queue.away) return Promise.reject(queue.away);
     sent.push([...given]);
+    lanes.set(lane, [...(lanes.get(lane) ?? []), ...given.flatMap(({ runs }) => runs)]);
     return Promise.resolve();
   };
-  const deps = { clock, log, runs: stores.runs, send, capacity: () => ({ workers, slots }), catchupPerSecond: 100 };
-  return { deps, clock, queue, messages, sent: () => sent.flat().flatMap(({ runs }) => runs), batches: sent };
+  const lanesWaiting = (given: readonly string[]): void => void waiting.push(given);
+  const deps = { clock, log, runs: stores.runs, send, capacity: bySlot, catchupPerSecond: 100, lanesWaiting };
+  return {
+    lanes,
+    waiting,
+    deps,
+    clock,
+    queue,
+    messages,
+    sent: () => sent.flat().flatMap(({ runs }) => runs),
+    batches: sent,
+  };
 }
 
-async function queued(count: number): Promise<number[]> {
-  return await queueRuns(stores, await placeJob(stores, { overlap: 'allow' }), count);
+async function queued(count: number, runOn = ''): Promise<number[]> {
+  return await queueRuns(stores, await placeJob(stores, { overlap: 'allow', runOn }), count);
 }
 
 describe('a dispatch', () => {
@@ -84,6 +99,28 @@ describe('a dispatch', () => {
     queue.away = undefined;
     await dispatch(deps);
     assert.deepEqual(sent(), ids);
+  });
+
+  test('sends each lane to those who serve it, four times what they take at a time; a lane that nobody serves not at all', async () => {
+    const [any, gpu, gone] = [await queued(3), await queued(10, 'label:gpu'), await queued(2, 'node:gone')];
+    const { deps, lanes, waiting } = nodeOf();
+    assert.equal((await dispatch(deps)).sent, 11);
+    assert.deepEqual(
+      lanes,
+      new Map([
+        ['', any],
+        ['label:gpu', gpu.slice(0, 8)],
+      ]),
+    );
+    assert.deepEqual(waiting, [['label:gpu', 'node:gone']]);
+    assert.equal((await wayOf(stores, gone[0] ?? 0))?.sends, 0);
+  });
+
+  test('tells of no lanes where nothing waits in them', async () => {
+    await queued(3);
+    const { deps, waiting } = nodeOf();
+    await dispatch(deps);
+    assert.deepEqual(waiting, []);
   });
 
   test('by two nodes at once sends each run once', async (t) => {
@@ -164,17 +201,31 @@ describe('messages', () => {
 });
 
 describe('the consumer', () => {
-  /** A queue that hands over whatever lies in it. */
-  function queueWith(...lying: unknown[]): Backend {
-    return {
-      kind: 'redis',
-      send: () => Promise.resolve(),
-      consume: async (take) => {
-        for (const each of lying) await take(each as Message);
-        return { close: () => Promise.resolve() };
-      },
-      close: () => Promise.resolve(),
+  /** A queue that hands over whatever lies in its lanes, and tells what is listened to. */
+  function queueWith(lying: Record<string, unknown[]>) {
+    const log: string[] = [];
+    const consume: Backend['consume'] = async (lane, take) => {
+      log.push(`open ${lane}`);
+      for (const each of lying[lane] ?? []) await take(each as Message);
+      return { close: async () => void log.push(`close ${lane}`), drop: () => void log.push(`drop ${lane}`) };
     };
+    return { backend: { consume }, log };
+  }
+
+  function consumerOf(backend: Pick<Backend, 'consume'>, lanes = ['', 'label:gpu', 'node:a']) {
+    const taken: (readonly number[])[] = [];
+    let heard = 0;
+    const consumer = makeConsumer({
+      backend,
+      lanes,
+      take: (runs) => {
+        taken.push(runs);
+        return Promise.resolve();
+      },
+      heard: () => void heard++,
+      onFault: (fault) => assert.fail(String(fault)),
+    });
+    return { consumer, taken, heard: () => heard };
   }
 
   test('hands on the runs of each message, and drops what is none of ours', async () => {
@@ -190,11 +241,32 @@ describe('the consumer', () => {
       { runs: [-1] },
       { runs: Array.from({ length: 1001 }, () => 1) },
     ];
-    const taken: (readonly number[])[] = [];
-    await startConsumer(queueWith({ runs: [1, 2] }, ...strange, { runs: [3] }), (runs) => {
-      taken.push(runs);
-      return Promise.resolve();
-    });
-    assert.deepEqual(taken, [[1, 2], [3]]);
+    const { consumer, taken, heard } = consumerOf(queueWith({ '': [{ runs: [1, 2] }, ...strange, { runs: [3] }] }).backend);
+    await consumer.start();
+    assert.deepEqual([taken, heard()], [[[1, 2], [3]], strange.length + 2]);
+  });
+
+  test('listens in a lane of its own from when something waits in it, once, and in no lane of others', async () => {
+    const { backend, log } = queueWith({ 'label:gpu': [{ runs: [7] }] });
+    const { consumer, taken } = consumerOf(backend);
+    await consumer.start();
+    consumer.listenIn(['label:gpu', 'label:other', 'node:b']);
+    consumer.listenIn(['label:gpu', 'node:a']);
+    await consumer.close();
+    assert.deepEqual(log, ['open ', 'open label:gpu', 'open node:a', 'close ', 'close label:gpu', 'close node:a']);
+    assert.deepEqual(taken, [[7]]);
+  });
+
+  test('that listens anew hangs up and opens each lane again; closed, it opens none', async () => {
+    const { backend, log } = queueWith({});
+    const { consumer } = consumerOf(backend);
+    await consumer.start();
+    consumer.listenIn(['node:a']);
+    consumer.relisten();
+    await consumer.close();
+    assert.deepEqual(log.toSorted(), ['close ', 'close node:a', 'drop ', 'drop node:a', 'open ', 'open ', 'open node:a', 'open node:a']);
+    consumer.listenIn(['label:gpu']);
+    consumer.relisten();
+    assert.equal(log.length, 8);
   });
 });

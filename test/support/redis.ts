@@ -2,9 +2,10 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
+import { Redis } from 'ioredis';
 
 /** Where Redis is, and what this file's names begin with. */
 export function testRedis(): { url: string; prefix: string } {
@@ -21,22 +22,24 @@ type Scope = { after(fn: () => Promise<void>): void };
 
 export type RedisServer = {
   readonly url: string;
-  /** Kills it and starts it again on its port, with nothing in it. */
-  readonly restart: () => Promise<void>;
-  /** The two halves of that. */
+  /** Starts it on its port, with nothing in it. */
+  readonly start: (...args: string[]) => Promise<void>;
   readonly kill: () => Promise<void>;
-  readonly start: () => Promise<void>;
+  /** Kills it and starts it again. */
+  readonly restart: (...args: string[]) => Promise<void>;
   /** Takes connections and answers nothing, until `resume`. */
   readonly hang: () => void;
   readonly resume: () => void;
   /** Forgets all it holds (FLUSHALL). */
   readonly empty: () => Promise<void>;
+  /** Asks it something, on a connection of its own. */
+  readonly ask: (command: string, ...args: string[]) => Promise<unknown>;
 };
 
 /** A Redis of the test's own, which it may kill. */
 export async function startRedis(scope: Scope): Promise<RedisServer> {
   const port = await freePort();
-  let server = await start(port);
+  let server = await start(port, []);
   const kill = async (): Promise<void> => {
     if (server.exitCode !== null || server.signalCode !== null) return;
     const exited = once(server, 'exit');
@@ -46,34 +49,37 @@ export async function startRedis(scope: Scope): Promise<RedisServer> {
   scope.after(kill);
   // It goes with this process, also when it hangs.
   process.once('exit', () => void server.kill('SIGKILL'));
-  const startAgain = async (): Promise<void> => {
-    server = await start(port);
+  const url = `redis://127.0.0.1:${port}`;
+  const startAgain = async (...args: string[]): Promise<void> => {
+    server = await start(port, args);
+  };
+  const ask = async (command: string, ...args: string[]): Promise<unknown> => {
+    const client = new Redis(url, { lazyConnect: true });
+    try {
+      await client.connect();
+      return await client.call(command, ...args);
+    } finally {
+      client.disconnect();
+    }
   };
   return {
-    url: `redis://127.0.0.1:${port}`,
-    restart: async () => {
-      await kill();
-      await startAgain();
-    },
-    kill,
+    url,
     start: startAgain,
+    kill,
+    restart: async (...args) => {
+      await kill();
+      await startAgain(...args);
+    },
     hang: () => void server.kill('SIGSTOP'),
     resume: () => void server.kill('SIGCONT'),
-    empty: async () => {
-      const client = connect(port, '127.0.0.1');
-      client.write('FLUSHALL\r\n');
-      const [answer] = (await once(client, 'data')) as [Buffer];
-      client.destroy();
-      if (String(answer) !== '+OK\r\n') throw new Error(`FLUSHALL: ${String(answer)}`);
-    },
+    empty: async () => void (await ask('FLUSHALL')),
+    ask,
   };
 }
 
-async function start(port: number): Promise<ChildProcess> {
-  const server = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    cwd: tmpdir(),
-  });
+async function start(port: number, more: readonly string[]): Promise<ChildProcess> {
+  const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', ...more];
+  const server = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'], cwd: tmpdir() });
   for await (const line of createInterface(server.stdout)) if (line.includes('Ready to accept connections')) break;
   server.stdout.resume();
   return server;

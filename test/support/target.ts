@@ -9,11 +9,12 @@ type Scope = { after(fn: () => Promise<void>): void };
 export type Asked = { readonly path: string; readonly headers: IncomingHttpHeaders };
 export type Answer = { readonly status: number; readonly headers?: OutgoingHttpHeaders; readonly body?: string };
 
-/** Starts one at any free port of 127.0.0.1; `answer` is told how many calls of that path came before. */
+/** Starts one at a port of 127.0.0.1, any free one unless it is given; `answer` is told how many calls of that path came before. */
 export async function startTarget(
   scope: Scope,
   answer: (asked: Asked, before: number) => Answer,
-): Promise<{ url: string; asked: readonly Asked[] }> {
+  port = 0,
+): Promise<{ url: string; asked: readonly Asked[]; close: () => Promise<void> }> {
   const asked: Asked[] = [];
   const before = new Map<string, number>();
   const server = createServer(({ url: path = '', headers: sent }, response) => {
@@ -23,13 +24,15 @@ export async function startTarget(
     const { status, headers = {}, body = '' } = answer({ path, headers: sent }, count);
     response.writeHead(status, headers).end(body);
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(port, '127.0.0.1');
   await once(server, 'listening');
-  scope.after(async () => {
+  const close = async (): Promise<void> => {
+    if (!server.listening) return;
     const closed = once(server, 'close');
     server.close();
     server.closeAllConnections();
     await closed;
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked };
+  };
+  scope.after(close);
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked, close };
 }

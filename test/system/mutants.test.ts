@@ -10,7 +10,9 @@ import { readLedger, type Line } from '../support/ledger.ts';
 import { changeDatabase, copySource, type Mutant } from '../support/mutants.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
 import { startRedis, type RedisServer } from '../support/redis.ts';
+import { systemClock } from '../../src/clock.ts';
 import { openBackend } from '../../src/queue/backend.ts';
+import { keptLog } from '../support/log.ts';
 
 type Scope = { after(fn: () => Promise<void>): void };
 type Stage = Installation & { readonly redis: RedisServer };
@@ -122,7 +124,13 @@ async function judged(
 /** A queue may bring a message twice; here it does so all the time. */
 async function sendAgainWhatRuns({ url, redis, ledger }: Stage): Promise<void> {
   const [row] = await execute(url(), 'select id from belfry.installation');
-  const backend = await openBackend({ redisUrl: redis.url, databaseUrl: url(), installation: String(row?.['id']), onError: () => {} });
+  const backend = await openBackend({
+    redisUrl: redis.url,
+    databaseUrl: url(),
+    installation: String(row?.['id']),
+    clock: systemClock,
+    log: keptLog().log,
+  });
   const sentAgain = new Set<number>();
   await until(async () => {
     const begun = (await readLedger(ledger)).lines.map(({ runId }) => runId);

@@ -38,23 +38,6 @@ describe('Belfry refuses to start', { timeout: 3 * limitMs, concurrency: 2 }, ()
     assert.equal(stderr.includes(password), false);
   });
 
-  test('when no Redis answers, without the password', async (t) => {
-    const { url } = await testDatabase(t, 'empty');
-    const env = { BELFRY_DATABASE_URL: url, BELFRY_REDIS_URL: `redis://:hidden@127.0.0.1:${await freePort()}` };
-    const { code, stderr } = await startRefused({ cwd: await folder(t), env });
-    assert.equal(code, unavailable);
-    assert.match(stderr, /^belfry: redis\.url: expected a Redis or Valkey server, redis:\/\/\*\*\*@127\.0\.0\.1:\d+ does not answer .*\n$/);
-  });
-
-  test('when what answers is no Redis', async (t) => {
-    const { url } = await testDatabase(t, 'empty');
-    const web = await startTarget(t, () => ({ status: 200 }));
-    const env = { BELFRY_DATABASE_URL: url, REDIS_URL: web.url.replace('http', 'redis') };
-    const { code, stderr } = await startRefused({ cwd: await folder(t), env });
-    assert.equal(code, unavailable);
-    assert.match(stderr, /^belfry: redis\.url: expected a Redis or Valkey server, .*\n$/);
-  });
-
   test('when its port is taken', async (t) => {
     const { url } = await testDatabase(t, 'empty');
     const { port } = new URL((await startTarget(t, () => ({ status: 200 }))).url);

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { folder, limitMs, startBelfry, startRefused, until, type Belfry } from '../support/belfry.ts';
+import { oneSecond } from '../support/one-second.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
 import { testRedis } from '../support/redis.ts';
 
@@ -56,15 +57,6 @@ async function place(t: TestContext, env: Record<string, string>) {
   const ledger = join(await folder(t), 'ledger');
   const options = async (name: string) => ({ cwd: await folder(t), env: { ...env, BELFRY_DATABASE_URL: url, BELFRY_NODE: name } });
   return { url, ledger, options, start: async (name: string): Promise<Belfry> => startBelfry(await options(name)) };
-}
-
-function oneSecond(ledger: string): Record<string, unknown> {
-  return {
-    name: 'one-second',
-    expr: '* * * * * *',
-    overlap: 'allow',
-    command: { type: 'shell', target: `echo $BELFRY_DUE_AT >> ${ledger}` },
-  };
 }
 
 /** The due times of the first runs, one for each row, when there are so many. */
