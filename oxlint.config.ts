@@ -13,10 +13,11 @@ const work = [
   'runs/events.ts',
   'runs/worker.ts',
   'heartbeat.ts',
+  'node-name.ts',
 ];
 const configuration = ['config.ts', 'settings.ts', 'environment.ts', 'toml.ts'];
 const hands = ['store/**', 'queue/**', 'executors/**', 'observe/**', 'embedded.ts', 'embedded/**', ...configuration];
-const top = ['main.ts', 'app.ts'];
+const top = ['main.ts', 'app.ts', 'joining.ts'];
 const contract = 'executors/executor.ts';
 
 // Who may import which library. Node's own that start processes count among them.
@@ -105,7 +106,7 @@ export default defineConfig({
     room(['auth/guard.ts'], top),
     room(['server.ts'], top),
     room(['crontab/ticker.ts'], [...notBelowDoors, ...handedIn], [contract]),
-    room(['jobs/manage.ts', 'jobs/written.ts', 'runs/*.ts', 'heartbeat.ts'], [...notBelowDoors, ...handedIn], [contract]),
+    room(['jobs/manage.ts', 'jobs/written.ts', 'runs/*.ts', 'heartbeat.ts', 'node-name.ts'], [...notBelowDoors, ...handedIn], [contract]),
     room(['store/**'], [...notBelowWork, ...hands.filter((hand) => hand !== 'store/**')], [contract]),
     room(['queue/**'], [...notBelowWork, ...hands.filter((hand) => hand !== 'queue/**')], ['observe/log.ts']),
     room(['executors/**'], [...notBelowWork, ...hands.filter((hand) => hand !== 'executors/**')]),

@@ -6,13 +6,12 @@ import { every, makeBell, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { startTicker } from './crontab/ticker.ts';
 import { startEmbedded } from './embedded.ts';
-import { Refusal } from './errors.ts';
 import type { Executor } from './executors/executor.ts';
 import { httpExecutor } from './executors/http.ts';
 import type { BuiltIn } from './executors/registry.ts';
 import { shellExecutor } from './executors/shell.ts';
 import { killLeftovers } from './executors/leftovers.ts';
-import { makeHeartbeat } from './heartbeat.ts';
+import { joinNodes } from './joining.ts';
 import type { JobDefinition } from './jobs/definition.ts';
 import { applyFile, createJob, deleteJob, pauseJob, resumeJob, setEnabled, workOut, type ManageDeps } from './jobs/manage.ts';
 import { rememberSchedules } from './crontab/schedules.ts';
@@ -24,7 +23,7 @@ import { startProducer } from './queue/producer.ts';
 import { backfill, stopCancelled, trigger } from './runs/control.ts';
 import { makeEvents } from './runs/events.ts';
 import { perform } from './runs/perform.ts';
-import { settle, startUpkeep } from './runs/upkeep.ts';
+import { startUpkeep } from './runs/upkeep.ts';
 import { makeWorker } from './runs/worker.ts';
 import { listen, makeApp } from './server.ts';
 import { awaitDatabase, migrate, openDatabase } from './store/database.ts';
@@ -88,15 +87,6 @@ async function start(given: Given, stops: Stops): Promise<App> {
   stops.add(() => asked.close());
   const store = { jobs: jobStore(database), runs: runStore(database), nodes: nodeStore(database), records: recordStore(asked) };
 
-  const name = await database.holdLock(`node ${config.nodeName}`, () => log.error({ node: config.nodeName }, 'node_name_lost'));
-  if (!name) {
-    throw new Refusal(
-      'conflict',
-      `node.name: a Belfry named "${config.nodeName}" is running on this database already; give this one a name of its own (BELFRY_NODE)`,
-    );
-  }
-  stops.add(() => name.release());
-
   const installation = await store.nodes.installationId();
   const backend = await openBackend({ redisUrl: config.redis.url, databaseUrl, installation, onError });
   stops.add(() => backend.close());
@@ -105,29 +95,9 @@ async function start(given: Given, stops: Stops): Promise<App> {
   const tickBell = makeBell(clock);
   const markerOf = (incarnation: number): string => `${installation}/${incarnation}`;
 
-  const heartbeat = await makeHeartbeat(
-    {
-      clock,
-      log,
-      nodes: store.nodes,
-      self: {
-        name: config.nodeName,
-        version,
-        address: duties.web ? `${config.http.host}:${config.http.port}` : undefined,
-        pid: process.pid,
-        duties: Object.entries(duties).flatMap(([duty, does]) => (does ? [duty] : [])),
-        slots: duties.worker ? config.worker.concurrency : 0,
-        labels: duties.worker ? config.labels : [],
-      },
-      busy: () => worker.busy(),
-      onLost: () => worker.interruptAll(),
-    },
-    async (incarnation) => {
-      const killed = await killLeftovers(markerOf(incarnation));
-      const lost = await settle({ clock, log, runs: store.runs, jobs: store.jobs, nodes: store.nodes }, incarnation);
-      if (killed + lost > 0) log.warn({ incarnation, killed, lost }, 'settled_earlier_start');
-    },
-  );
+  const { failed } = given;
+  const joining = { clock, log, config, version, database, connections, store, markerOf, worker: () => worker, failed };
+  const heartbeat = await joinNodes(joining, stops);
   const me = () => {
     const incarnation = heartbeat.incarnation();
     return { name: config.nodeName, incarnation, marker: markerOf(incarnation) };
@@ -165,7 +135,15 @@ async function start(given: Given, stops: Stops): Promise<App> {
   stops.add(() => store.runs.idle());
   heartbeat.start();
 
-  const upkeep = startUpkeep({ clock, log, runs: store.runs, jobs: store.jobs, nodes: store.nodes, retentionMs: config.retentionMs });
+  const upkeep = startUpkeep({
+    clock,
+    log,
+    runs: store.runs,
+    jobs: store.jobs,
+    nodes: store.nodes,
+    living: heartbeat.living,
+    retentionMs: config.retentionMs,
+  });
   const producer = startProducer(
     { clock, log, runs: store.runs, send: backend.send, capacity: heartbeat.capacity, catchupPerSecond: config.catchupPerSecond },
     dispatchBell,
@@ -236,6 +214,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
         defaultTimezone: config.timezone,
         scheduleOf,
         jobs: store.jobs,
+        nodes: nodeStore(asked),
         deleteJob: (job) => deleteJob(managing, job),
         setEnabled: (job, enabled) => setEnabled(managing, job, enabled),
         pause: (job, note) => pauseJob(managing, job, note),

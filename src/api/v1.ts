@@ -10,10 +10,11 @@ import { inputOfRow } from '../jobs/written.ts';
 import type { BackfillOptions } from '../runs/control.ts';
 import { flag, oneOf, prose, table, wholeNumber } from '../shapes.ts';
 import type { JobRow } from '../store/jobs.ts';
+import { nodesApi, type NodesDeps } from './nodes.ts';
 import { previewFor } from './preview.ts';
 import { bodyOf, shaped, type DoorEnv } from './wire.ts';
 
-type Deps = {
+type Deps = NodesDeps & {
   /** For a preview that names no zone, as for a job. */
   readonly defaultTimezone: string;
   readonly jobs: {
@@ -73,6 +74,8 @@ export function v1Api(deps: Deps): Hono<DoorEnv> {
     const { only_missing: onlyMissing, ...range } = shaped(backfillRequest, await bodyOf(c));
     return c.json(await deps.backfill(nameOf(c), { ...range, onlyMissing, traceId: c.get('traceId') }), 202);
   });
+
+  app.route('/nodes', nodesApi(deps));
 
   app.get('/schedule/preview', async (c) => c.json(await previewFor(deps, c.req.query(), c.get('now'))));
 

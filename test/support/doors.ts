@@ -58,7 +58,7 @@ export function sample(name: string, changed: Record<string, unknown> = {}): Rec
 export async function openDoors(scope: Scope, changed: Partial<Config['http']> = {}): Promise<Doors> {
   const { url } = await testDatabase(scope);
   const stores = openStores(scope, url);
-  const { jobs, runs, records } = stores;
+  const { jobs, runs, nodes, records } = stores;
   const clock = standingClock();
   const { log, lines } = keptLog();
   const dispatch = makeBell(clock);
@@ -83,6 +83,7 @@ export async function openDoors(scope: Scope, changed: Partial<Config['http']> =
       defaultTimezone: 'UTC',
       scheduleOf: managing.scheduleOf,
       jobs,
+      nodes,
       deleteJob: (name) => deleteJob(managing, name),
       setEnabled: (name, enabled) => setEnabled(managing, name, enabled),
       pause: (name, note) => pauseJob(managing, name, note),
