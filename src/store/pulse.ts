@@ -44,7 +44,7 @@ const threadUrl = new URL(`./pulse-thread${extname(import.meta.url)}`, import.me
 
 /** Starts the thread, which beats at once. */
 export function startPulse(
-  { everyMs = beatEveryMs, silentAfterMs = deafAfterMs, ...address }: Options,
+  { url, applicationName, everyMs = beatEveryMs, silentAfterMs = deafAfterMs }: Options,
   first: Sign,
   { lost, failed }: PulseEvents,
 ): Pulse {
@@ -54,7 +54,8 @@ export function startPulse(
   let thread = begin();
 
   function begin(): Worker {
-    const begun = new Worker(threadUrl, { workerData: { ...address, everyMs, silentAfterMs, sign } satisfies ThreadOptions });
+    const given: ThreadOptions = { url, applicationName, everyMs, silentAfterMs, sign };
+    const begun = new Worker(threadUrl, { workerData: given });
     begun.on('message', (said: FromThread) => {
       if ('lost' in said) lost(said.lost);
       else failed(new Error(said.failed));

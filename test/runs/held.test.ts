@@ -44,7 +44,7 @@ function workerOf(t: TestContext, claim = stores.runs.claim) {
     over.resolve();
     await worker.stop(0, never);
   });
-  return { worker, begun };
+  return { worker, begun, clock };
 }
 
 /** Whether it is settled by now, when all else that goes on has come to rest. */
@@ -83,11 +83,13 @@ describe('a worker that is held', limit, () => {
   });
 
   test('gives back what waited for a slot', async (t) => {
-    const { worker } = workerOf(t);
+    const { worker, clock } = workerOf(t);
     const first = worker.take(await queued(4));
     const ids = await queued(2);
     const second = worker.take(ids);
+    await clock.asleep(250);
     worker.hold(true);
+    clock.pass(250);
     await until(async () => (await wayOf(stores, ids[0] ?? 0))?.sentAt === null || undefined);
     worker.cancel(worker.running());
     await until(() => worker.busy() === 0 || undefined);
