@@ -8,6 +8,7 @@ import { createPostgresBackend, createRedisBackend, runMigrations, withBackend }
 import { Redis } from 'ioredis';
 import { startApp } from '../src/app.ts';
 import { loadConfig } from '../src/config.ts';
+import { makeIsolation } from '../src/executors/namespace.ts';
 import { makeLog } from '../src/observe/log.ts';
 import type { Executor } from '../src/executors/executor.ts';
 import { startServers, type Servers } from './support/servers.ts';
@@ -111,6 +112,7 @@ async function belfry({ databaseUrl, redisUrl }: Servers): Promise<number> {
   // Log lines are written as in a real installation, to a place that costs nothing.
   const app = await startApp({
     ...loaded,
+    isolation: makeIsolation({ isWanted: false, isRoot: false, path: undefined }),
     version: 'bench',
     log: makeLog({ level: 'info', format: 'json', to: '/dev/null' }),
     progress: () => undefined,

@@ -104,6 +104,11 @@ declare
     of_jobs bigint[];
     told    boolean := false;
 begin
+    -- What was skipped was not run: nobody waited for it, and nothing comes after it.
+    if not exists (select from ended where state <> 'skipped') then
+        return null;
+    end if;
+
     if exists (select from belfry.unfinished where blocked) then
         select count(*), array_agg(distinct r.job_id) into ends, of_jobs
           from belfry.runs r where r.id = any (array(select run_id from ended));
@@ -129,7 +134,6 @@ begin
         with parent as materialized (
             select r.id, r.job_name, r.trace_id, coalesce(r.chain_length, 0) + 1 as chain_length, e.state, e.finished_at
               from ended e join belfry.runs r on r.id = e.run_id
-             -- What was skipped was not run, and nothing comes after it.
              where r.id = any (array(select run_id from ended)) and e.state <> 'skipped'
         ), following as materialized (
             select j.id as job_id, j.name, j.command, j.policy, j.overlap, j.max_queued, j.paused_at is not null as is_paused,

@@ -1,31 +1,31 @@
 // Puts the parts together, starts the duties in order and stops them in reverse. Knows everybody, decides nothing.
 
-import { v1Api } from './api/v1.ts';
-import { seedApi } from './api/seed.ts';
 import { every, makeBell, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { startTicker } from './crontab/ticker.ts';
+import { openDoors } from './doors.ts';
 import { startEmbedded } from './embedded.ts';
 import type { Executor } from './executors/executor.ts';
 import { httpExecutor } from './executors/http.ts';
+import type { Isolation } from './executors/namespace.ts';
 import type { BuiltIn } from './executors/registry.ts';
 import { shellExecutor } from './executors/shell.ts';
 import { killLeftovers } from './executors/leftovers.ts';
 import { joinNodes } from './joining.ts';
 import type { JobDefinition } from './jobs/definition.ts';
-import { applyFile, createJob, deleteJob, pauseJob, resumeJob, setEnabled, workOut, type ManageDeps } from './jobs/manage.ts';
+import { applyFile, workOut, type ManageDeps } from './jobs/manage.ts';
 import { rememberSchedules } from './crontab/schedules.ts';
 import type { Log } from './observe/log.ts';
 import { beginWork, newTraceId } from './observe/tracing.ts';
 import { openBackend } from './queue/backend.ts';
 import { startConsumer } from './queue/consumer.ts';
 import { startProducer } from './queue/producer.ts';
-import { backfill, stopCancelled, trigger } from './runs/control.ts';
+import { stopCancelled } from './runs/control.ts';
 import { makeEvents } from './runs/events.ts';
 import { perform } from './runs/perform.ts';
 import { startUpkeep } from './runs/upkeep.ts';
 import { makeWorker } from './runs/worker.ts';
-import { listen, makeApp } from './server.ts';
+import { listen } from './server.ts';
 import { awaitDatabase, migrate, openDatabase } from './store/database.ts';
 import { jobStore } from './store/jobs.ts';
 import { nodeStore } from './store/nodes.ts';
@@ -36,6 +36,7 @@ import { makeStops, type Stops } from './stops.ts';
 type Given = {
   readonly config: Config;
   readonly kinds: ReadonlyMap<string, Executor>;
+  readonly isolation: Isolation;
   readonly definitions: readonly JobDefinition[];
   readonly version: string;
   readonly log: Log;
@@ -70,7 +71,7 @@ export async function startApp(given: Given): Promise<App> {
 }
 
 async function start(given: Given, stops: Stops): Promise<App> {
-  const { config, kinds, definitions, version, log } = given;
+  const { config, kinds, isolation, definitions, version, log } = given;
   const clock = systemClock;
   const { duties } = config;
   const onError = (fault: unknown): void => log.warn({ err: fault }, 'connection_failed');
@@ -93,6 +94,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
 
   const dispatchBell = makeBell(clock);
   const tickBell = makeBell(clock);
+  const cancelBell = makeBell(clock);
   const markerOf = (incarnation: number): string => `${installation}/${incarnation}`;
 
   const { failed } = given;
@@ -118,6 +120,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
     record: store.runs.record,
     events,
     jobs: store.jobs,
+    previous: store.runs.ended,
   };
   const worker = makeWorker({
     clock,
@@ -148,12 +151,17 @@ async function start(given: Given, stops: Stops): Promise<App> {
     { clock, log, runs: store.runs, send: backend.send, capacity: heartbeat.capacity, catchupPerSecond: config.catchupPerSecond },
     dispatchBell,
   );
+  // What an end readied or brought on, whoever recorded it.
+  const readied = await database.listen('belfry_ready', dispatchBell.ring, dispatchBell.ring);
   stops.add(async () => {
+    await readied.stop();
     await upkeep.stop();
     await producer.stop();
   });
 
   if (duties.worker) {
+    stops.add(isolation.close);
+    log.info(await isolation.open(), 'shell_isolation');
     const consumer = await startConsumer(backend, worker.take);
     const cancelling = every(
       clock,
@@ -161,8 +169,9 @@ async function start(given: Given, stops: Stops): Promise<App> {
         await stopCancelled({ runs: store.runs, incarnation: heartbeat.incarnation, cancel: worker.cancel });
         return 1000;
       },
-      { onFault: (fault) => log.error({ err: fault }, 'cancel_watch_failed') },
+      { bell: cancelBell, onFault: (fault) => log.error({ err: fault }, 'cancel_watch_failed') },
     );
+    const heard = await database.listen('belfry_cancel', cancelBell.ring, cancelBell.ring);
     stops.add(async (atOnce) => {
       const ended = new AbortController();
       onceAborted(atOnce, async () => {
@@ -172,6 +181,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
       });
       await Promise.all([worker.stop(config.shutdownGraceMs, atOnce), consumer.close()]);
       ended.abort();
+      await heard.stop();
       await cancelling.stop();
     });
   }
@@ -204,26 +214,9 @@ async function start(given: Given, stops: Stops): Promise<App> {
   }
 
   if (!duties.web) return { address: undefined, graceMs: config.shutdownGraceMs, reload, stop: stops.run };
+  const { jobs, runs, records } = store;
   const web = await listen(
-    makeApp({
-      clock,
-      log,
-      http: config.http,
-      seed: seedApi({ createJob: (input, traceId) => createJob(managing, input, traceId), records: store.records }),
-      v1: v1Api({
-        defaultTimezone: config.timezone,
-        scheduleOf,
-        jobs: store.jobs,
-        nodes: nodeStore(asked),
-        deleteJob: (job) => deleteJob(managing, job),
-        setEnabled: (job, enabled) => setEnabled(managing, job, enabled),
-        pause: (job, note) => pauseJob(managing, job, note),
-        resume: (job) => resumeJob(managing, job),
-        backfill: (job, options) =>
-          backfill({ clock, log, jobs: store.jobs, runs: store.runs, scheduleOf, dispatch: dispatchBell }, job, options),
-        trigger: (job, options) => trigger({ clock, log, jobs: store.jobs, runs: store.runs, dispatch: dispatchBell }, job, options),
-      }),
-    }),
+    openDoors({ ...managing, http: config.http, jobs, runs, records, nodes: nodeStore(asked), dispatch: dispatchBell }),
     config.http,
   );
   stops.add(async (atOnce) => {
@@ -234,11 +227,11 @@ async function start(given: Given, stops: Stops): Promise<App> {
 }
 
 /** The executors that come with the house, as the config wants them. */
-export function builtInExecutors(config: Config): BuiltIn[] {
+export function builtInExecutors(config: Config, isolation: Isolation): BuiltIn[] {
   const { shell, http } = config.executors;
   const { outputLimitBytes } = config.worker;
   return [
-    ...(shell.enabled ? [shellExecutor({ outputLimitBytes, inheritedEnv: config.inheritedEnv })] : []),
+    ...(shell.enabled ? [shellExecutor({ outputLimitBytes, inheritedEnv: config.inheritedEnv, isolation })] : []),
     // Loopback and private addresses are open as long as Belfry itself listens on loopback only, which is always so far.
     httpExecutor({
       responseLimitBytes: http.responseLimitBytes,

@@ -19,7 +19,7 @@ import type { Place, Toml } from './toml.ts';
 
 /** What [executors] says, for whoever makes them. */
 export type ExecutorsConfig = {
-  readonly shell: { readonly enabled: boolean };
+  readonly shell: { readonly enabled: boolean; readonly isolation: Settings['executors']['shell']['isolation'] };
   readonly http: { readonly responseLimitBytes: number };
   /** By the `type` of their commands; `module` as written, relative to the folder of the file. Other keys are the module's own. */
   readonly modules: Readonly<Record<string, { readonly module: string }>>;
@@ -255,7 +255,7 @@ function makeConfig(settings: Settings, { port, warnings }: Environment, env: Va
 }
 
 function executorsOf({ shell, http, ...modules }: Settings['executors']): ExecutorsConfig {
-  return { shell: { enabled: shell.enabled }, http: { responseLimitBytes: http.response_limit }, modules };
+  return { shell: { enabled: shell.enabled, isolation: shell.isolation }, http: { responseLimitBytes: http.response_limit }, modules };
 }
 
 function startsWith(path: FaultPath, start: FaultPath): boolean {

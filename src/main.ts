@@ -82,14 +82,19 @@ async function start(): Promise<void> {
 }
 
 async function load(file?: string) {
-  return await loadConfig({
+  const { makeIsolation } = await import('./executors/namespace.ts');
+  let isolation = makeIsolation({ isWanted: false, isRoot: false, path: undefined });
+  const loaded = await loadConfig({
     cwd: process.cwd(),
     ...(file === undefined ? {} : { file }),
     loadExecutors: async (executors, baseDir, config) => {
       const [{ builtInExecutors }, { loadExecutors }] = await Promise.all([import('./app.ts'), import('./executors/registry.ts')]);
-      return await loadExecutors(builtInExecutors(config), executors.modules, baseDir);
+      const isWanted = executors.shell.enabled && executors.shell.isolation === 'auto';
+      isolation = makeIsolation({ isWanted, isRoot: process.getuid?.() === 0, path: config.inheritedEnv['PATH'] });
+      return await loadExecutors(builtInExecutors(config, isolation), executors.modules, baseDir);
     },
   });
+  return { ...loaded, isolation };
 }
 
 /** The executor that judges the commands of a crontab. */

@@ -24,6 +24,7 @@ const executorsShape = z
       shell: table({
         enabled: flag().default(true),
         inherit_env: list(variableName(), 200).default([]),
+        isolation: oneOf('auto', 'none').default('auto'),
       }).prefault({}),
       http: table({
         response_limit: byteCount(1, 64 * MiB).default(MiB),

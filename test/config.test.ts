@@ -13,6 +13,7 @@ describe('the configuration', () => {
       env: 'prod',
       file: undefined,
       nodeName: `${hostname()}:9000`,
+      labels: [],
       dataDir: join(cwd, 'data'),
       duties: { web: true, crontab: true, worker: true },
       shutdownGraceMs: 30_000,
@@ -33,7 +34,7 @@ describe('the configuration', () => {
       timezone: 'UTC',
       catchupPerSecond: 100,
       retentionMs: 30 * 86_400_000,
-      executors: { shell: { enabled: true }, http: { responseLimitBytes: 1_048_576 }, modules: {} },
+      executors: { shell: { enabled: true, isolation: 'auto' }, http: { responseLimitBytes: 1_048_576 }, modules: {} },
       inheritedEnv: {},
       warnings: [],
     });
@@ -96,7 +97,7 @@ worker = { concurrency = 7, kill_grace = "1s", output_limit = 1000 }
 log = { level = "debug", format = "json" }
 crontab.timezone = "Europe/Berlin"
 retention.runs = 0
-executors.shell = { enabled = false, inherit_env = ["GOPATH"] }
+executors.shell = { enabled = false, inherit_env = ["GOPATH"], isolation = "none" }
 executors.http.response_limit = "64KiB"
 executors.mine.module = "./mine.js"
 `,
@@ -117,7 +118,7 @@ executors.mine.module = "./mine.js"
       ['n1', 5000, 'Europe/Berlin', undefined],
     );
     assert.deepEqual(config.executors, {
-      shell: { enabled: false },
+      shell: { enabled: false, isolation: 'none' },
       http: { responseLimitBytes: 65_536 },
       modules: { mine: { module: './mine.js' } },
     });
@@ -227,6 +228,7 @@ describe('the config.toml that comes with Belfry', () => {
         'max_connections',
         'url',
         'name',
+        'labels',
         'concurrency',
         'kill_grace',
         'output_limit',
@@ -237,6 +239,7 @@ describe('the config.toml that comes with Belfry', () => {
         'runs',
         'enabled',
         'inherit_env',
+        'isolation',
         'response_limit',
         'module',
       ],

@@ -11,12 +11,12 @@ import type { Config } from '../src/config.ts';
 import { Refusal } from '../src/errors.ts';
 import { listen, makeApp, type Listening } from '../src/server.ts';
 import { standingClock } from './support/clock.ts';
-import { httpDefaults, openDoors, sample } from './support/doors.ts';
+import { httpDefaults, openTestDoors, sample } from './support/doors.ts';
 import { jobNow } from './support/jobs.ts';
 import { keptLog } from './support/log.ts';
 
 const limit = 10_000;
-const doors = await openDoors(test, { bodyLimitBytes: limit });
+const doors = await openTestDoors(test, { bodyLimitBytes: limit });
 const never = new AbortController().signal;
 
 /** A connection to it; `answered` resolves with all that came once that is like this, `closed` when the other side has hung up. */

@@ -7,6 +7,15 @@ export type Outcome = 'succeeded' | 'failed' | 'timed_out' | 'cancelled' | 'lost
 /** Why an attempt is told to stop before its time: by a person, or because this node shuts down. */
 export type StopReason = 'cancelled' | 'interrupted';
 
+/** The end of the run that another one comes after. */
+export type PreviousRun = {
+  readonly job: string;
+  readonly runId: string;
+  readonly state: string;
+  /** What it said: a command's output, an answer's body, else its result as JSON; the beginning of it. */
+  readonly result: string;
+};
+
 /** What an executor is told about the attempt it shall make. */
 export type AttemptRequest<C = unknown> = {
   /** The command as the executor's own `parse` returned it. */
@@ -19,6 +28,8 @@ export type AttemptRequest<C = unknown> = {
   readonly cause: string;
   /** The same over the retries of one run: `<job>:<due time, ISO>`. */
   readonly idempotencyKey: string;
+  /** The run that this one comes after, of a chained job. */
+  readonly previous?: PreviousRun;
   /** W3C traceparent of this attempt. */
   readonly traceparent: string;
   /** Milliseconds from the start of the attempt to its forced end. */

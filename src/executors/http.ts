@@ -3,7 +3,7 @@
 import { Agent, type Dispatcher, interceptors, request as send } from 'undici';
 import { messageOf } from '../errors.ts';
 import { type AllowAddress, guardedConnector } from './address-guard.ts';
-import type { AttemptRequest, AttemptResult, Executor } from './executor.ts';
+import type { AttemptRequest, AttemptResult, Executor, PreviousRun } from './executor.ts';
 import { type Exchange, newExchange, reportOf } from './http-answer.ts';
 import { readBody } from './http-body.ts';
 import { type HttpCommand, parseHttpCommand } from './http-command.ts';
@@ -121,7 +121,13 @@ function headersOf(request: AttemptRequest<HttpCommand>, userAgent: string): Rec
     'x-belfry-run-id': headerText(request.runId),
     'x-belfry-attempt': String(request.attempt),
     'x-belfry-due-at': request.dueAt.toISOString(),
+    ...(request.previous === undefined ? {} : previousIn(request.previous)),
   };
+}
+
+/** Of the run before, without what it said: a header is no place for that. */
+function previousIn({ job, runId, state }: PreviousRun): Record<string, string> {
+  return { 'x-belfry-previous-job': headerText(job), 'x-belfry-previous-run-id': headerText(runId), 'x-belfry-previous-state': state };
 }
 
 /** Percent-encoded when it has letters that a header cannot carry. */

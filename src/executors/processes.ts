@@ -5,6 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 /** What is needed to tell one process from another that got its number later. */
 export type ProcessStat = {
   readonly state: string;
+  readonly parent: number;
   readonly group: number;
   readonly session: number;
   /** Clock ticks since boot: a number that was given again has another one. */
@@ -30,9 +31,10 @@ export function statOf(pid: number): ProcessStat | undefined {
   if (text === undefined) return undefined;
   // The second field is the program's name in parentheses and may hold anything, parentheses and blanks too.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [state = '', , group, session] = fields;
+  const [state = '', parent, group, session] = fields;
   return {
     state,
+    parent: Number(parent),
     group: Number(group),
     session: Number(session),
     startedAt: Number(fields[19]),

@@ -25,6 +25,10 @@ const shape = z.strictObject({
   shell: field<string>('a shell such as "/bin/bash"', isName).exactOptional(),
   cwd: field<string>('an absolute path such as "/srv/app"', (value) => isText(value, 4096) && value.startsWith('/')).exactOptional(),
   env: texts('names and values such as { LEVEL = "info" }', faultOfVariable).exactOptional(),
+  isolation: field<'none'>(
+    '"none", for a command that has to do with other processes of its machine',
+    (value) => value === 'none',
+  ).exactOptional(),
   // The oldest API wants a method with every command; for a shell it says nothing.
   method: field<''>('no method with a shell command', (value) => value === '').exactOptional(),
 });

@@ -1,13 +1,14 @@
-// Runs a shell command, or a program with its arguments, as a process group of its own.
+// Runs a shell command, or a program with its arguments, as a process group of its own, in our namespace where there is one.
 
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn, type SpawnOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { messageOf } from '../errors.ts';
 import { type Capture, capture } from './capture.ts';
-import type { AttemptRequest, AttemptResult, Executor } from './executor.ts';
+import type { AttemptRequest, AttemptResult, Executor, PreviousRun } from './executor.ts';
 import { endGroup } from './group.ts';
 import { killLeftovers } from './leftovers.ts';
+import { checkStartable, type Entrance, groupBehind, type Isolation } from './namespace.ts';
 import { cleanText } from './output.ts';
 import { pipeSource } from './pipes.ts';
 import { parseShellCommand, type ShellCommand } from './shell-command.ts';
@@ -21,23 +22,30 @@ const drainMs = 2_000;
 const defaultShell = '/bin/sh';
 
 type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
-type Child = { readonly pid: number; readonly exit: Promise<Exit> };
+type Child = {
+  readonly pid: number;
+  readonly exit: Promise<Exit>;
+  /** The group that the command leads, if it still does. */
+  readonly group: () => Promise<number | undefined>;
+};
 
 /**
  * The executor of `{ type: "shell" }`. `inheritedEnv` is what of our own environment a command may see;
- * `outputLimitBytes` is kept of stdout and of stderr each, as the command wrote it.
+ * `outputLimitBytes` is kept of stdout and of stderr each, as the command wrote it. Without `isolation` a command is a plain
+ * process group.
  *
  * A command that leaves processes behind and ends well is let be; when it is stopped they are ended with it.
  */
 export function shellExecutor(options: {
   readonly outputLimitBytes: number;
   readonly inheritedEnv: Record<string, string>;
+  readonly isolation?: Isolation;
 }): Executor<ShellCommand> {
   const nextPipe = pipeSource(options.inheritedEnv);
 
   async function execute(request: AttemptRequest<ShellCommand>): Promise<AttemptResult> {
     const output = request.keepOutput ? await openOutput() : undefined;
-    const child = await start(request, options.inheritedEnv, output);
+    const child = await start(request, options, output);
     if (!('pid' in child)) return notStarted(child, request);
     const cause = await stoppedBefore(child.exit, request);
     const gone = cause === undefined || (await endTree(child, request));
@@ -56,41 +64,54 @@ export function shellExecutor(options: {
 
 type Output = { readonly out: Capture; readonly stderr: Capture };
 
-/** The signal is looked at last before the child is there, and again by whoever waits for it: no stop is missed. */
-async function start(
-  request: AttemptRequest<ShellCommand>,
-  inheritedEnv: Record<string, string>,
-  output: Output | undefined,
-): Promise<Child | Ending> {
-  const begun = request.signal.aborted
-    ? endedBy(stopReasonOf(request.signal), request.timeoutMs)
-    : await spawnGroup(request, inheritedEnv, output);
+/** Where commands are started, and what they get. */
+type Setting = { readonly inheritedEnv: Record<string, string>; readonly isolation?: Isolation };
+
+async function start(request: AttemptRequest<ShellCommand>, setting: Setting, output: Output | undefined): Promise<Child | Ending> {
+  const begun = await spawnGroup(request, setting, output);
   if (!('pid' in begun)) for (const stream of [output?.out, output?.stderr]) stream?.dismiss();
   return begun;
 }
 
+/** The signal is looked at last before the child is there, and again by whoever waits for it: no stop is missed. */
 async function spawnGroup(
   request: AttemptRequest<ShellCommand>,
-  inheritedEnv: Record<string, string>,
+  { inheritedEnv, isolation }: Setting,
   output: Output | undefined,
 ): Promise<Child | Ending> {
   const { cwd } = request.command;
-  const [program = '', ...args] = argvOf(request.command);
+  const argv = argvOf(request.command);
   try {
-    const child = spawn(program, args, {
-      ...(cwd === undefined ? {} : { cwd }),
-      env: environmentOf(request, inheritedEnv),
-      detached: true,
-      stdio: output === undefined ? 'ignore' : ['ignore', output.out.stdio, output.stderr.stdio],
-    });
+    const entrance = request.command.isolation === 'none' ? undefined : await isolation?.entrance();
+    if (request.signal.aborted) return endedBy(stopReasonOf(request.signal), request.timeoutMs);
+    const env = environmentOf(request, inheritedEnv);
+    const stdio = output === undefined ? 'ignore' : ['ignore' as const, output.out.stdio, output.stderr.stdio];
+    const child = spawnThrough(entrance, argv, cwd, { env, detached: true, stdio });
     if (child.pid === undefined) throw (await once(child, 'error'))[0];
     output?.out.start(child.stdout);
     output?.stderr.start(child.stderr);
+    const { pid } = child;
     const exit = new Promise<Exit>((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
-    return { pid: child.pid, exit };
+    return { pid, exit, group: async () => (entrance === undefined ? pid : groupBehind(pid, exit)) };
   } catch (thrown) {
-    return { outcome: 'failed', error: cleanText(`cannot start ${program}: ${reasonOf(thrown, cwd)}`) };
+    return { outcome: 'failed', error: cleanText(`cannot start ${argv[0]}: ${reasonOf(thrown, cwd)}`) };
   }
+}
+
+function spawnThrough(
+  entrance: Entrance | undefined,
+  argv: readonly string[],
+  cwd: string | undefined,
+  options: SpawnOptions,
+): ChildProcess {
+  if (entrance === undefined) {
+    const [program = '', ...args] = argv;
+    return spawn(program, args, { ...options, ...(cwd === undefined ? {} : { cwd }) });
+  }
+  const there = cwd ?? process.cwd();
+  checkStartable(argv[0] ?? '', there, options.env?.['PATH']);
+  const [program = '', ...args] = entrance(argv, there);
+  return spawn(program, args, options);
 }
 
 function argvOf({ argv, shell = defaultShell, target = '' }: ShellCommand): readonly string[] {
@@ -98,7 +119,7 @@ function argvOf({ argv, shell = defaultShell, target = '' }: ShellCommand): read
 }
 
 function environmentOf(
-  { command, job, runId, attempt, dueAt, cause, traceparent, marker }: AttemptRequest<ShellCommand>,
+  { command, job, runId, attempt, dueAt, cause, previous, traceparent, marker }: AttemptRequest<ShellCommand>,
   inheritedEnv: Record<string, string>,
 ): Record<string, string> {
   return {
@@ -109,8 +130,18 @@ function environmentOf(
     BELFRY_ATTEMPT: String(attempt),
     BELFRY_DUE_AT: dueAt.toISOString(),
     BELFRY_CAUSE: cause,
+    ...(previous === undefined ? {} : previousIn(previous)),
     BELFRY_MARKER: marker,
     TRACEPARENT: traceparent,
+  };
+}
+
+function previousIn({ job, runId, state, result }: PreviousRun): Record<string, string> {
+  return {
+    BELFRY_PREVIOUS_JOB: job,
+    BELFRY_PREVIOUS_RUN_ID: runId,
+    BELFRY_PREVIOUS_STATE: state,
+    BELFRY_PREVIOUS_RESULT: result.replaceAll('\0', '�'),
   };
 }
 
@@ -125,7 +156,8 @@ function reasonOf(thrown: unknown, cwd: string | undefined): string {
 
 /** The group, and whatever left the group but still carries our marker. Returns whether all is known to be gone. */
 async function endTree(child: Child, request: AttemptRequest<ShellCommand>): Promise<boolean> {
-  const gone = await endGroup(child.pid, child.exit, request.killGraceMs);
+  // Of a command that did not come to be, what was to start it is ended.
+  const gone = await endGroup((await child.group()) ?? child.pid, child.exit, request.killGraceMs);
   await killLeftovers(request.marker, request.runId);
   return gone;
 }

@@ -85,6 +85,36 @@ export async function backfill(deps: BackfillDeps, name: string, options: Backfi
   return { runs };
 }
 
+type StopDeps = Pick<TriggerDeps, 'clock' | 'log'> & {
+  readonly runs: { readonly cancel: (id: number, now: Date) => Promise<'cancelled' | 'told' | undefined> };
+};
+
+/**
+ * Stops a run: one that has not begun is cancelled at once, one that is on is told to stop on its node, and killed when it does not.
+ * Its job goes on. Refusal `conflict`: it is at its end.
+ */
+export async function cancel(deps: StopDeps, id: number, traceId: string): Promise<void> {
+  const done = await deps.runs.cancel(id, deps.clock.now());
+  if (done === undefined) throw new Refusal('conflict', `run ${id} is not on its way: there is nothing to cancel`);
+  deps.log.info({ trace_id: traceId, run: id }, done === 'told' ? 'stopping_run' : 'cancelled_run');
+}
+
+type RerunDeps = Pick<TriggerDeps, 'clock' | 'log' | 'dispatch'> & {
+  readonly runs: { readonly rerun: (id: number, traceId: string, now: Date) => Promise<{ id: number } | undefined> };
+};
+
+/**
+ * Makes a new run of the same command as one that is at its end; answers its id. Refusal `conflict`: there is no such run, it is not
+ * at its end, or its job is gone.
+ */
+export async function rerun(deps: RerunDeps, id: number, traceId: string): Promise<{ id: number }> {
+  const run = await deps.runs.rerun(id, traceId, deps.clock.now());
+  if (!run) throw new Refusal('conflict', `run ${id} can't be run again: expected one that is at its end and whose job is still there`);
+  deps.dispatch.ring();
+  deps.log.info({ trace_id: traceId, run: run.id, rerun_of: id }, 'rerun_run');
+  return run;
+}
+
 /** Stops the runs on this node that shall be cancelled. */
 export async function stopCancelled(deps: {
   readonly runs: { readonly toCancel: (owner: number) => Promise<readonly number[]> };

@@ -2,10 +2,10 @@
 
 import type { Clock } from '../clock.ts';
 import { messageOf } from '../errors.ts';
-import type { AttemptResult, Executor, StopReason } from '../executors/executor.ts';
+import type { AttemptResult, Executor, PreviousRun, StopReason } from '../executors/executor.ts';
 import type { Log } from '../observe/log.ts';
 import type { Work } from '../observe/tracing.ts';
-import type { AttemptNote, ClaimedRun, RunRecord } from '../store/runs.ts';
+import type { AttemptNote, ClaimedRun, EndedRun, RunRecord } from '../store/runs.ts';
 import type { Events } from './events.ts';
 import { decide, type Verdict } from './lifecycle.ts';
 import { pauseIfFailing, type PausingDeps } from './pausing.ts';
@@ -20,6 +20,8 @@ type Deps = {
   readonly record: (record: RunRecord) => Promise<boolean>;
   readonly events: Events;
   readonly jobs: PausingDeps['jobs'];
+  /** The end of a run, of which the one that comes after it is told. */
+  readonly previous: (id: number) => Promise<EndedRun | undefined>;
 };
 
 /** Does one attempt of a run that this node holds. Never rejects: what goes wrong is logged and left to the lease. */
@@ -65,6 +67,7 @@ async function execute(deps: Deps, run: ClaimedRun, traceparent: string, signal:
   const executor = deps.kinds.get(String(run.command['type']));
   if (!executor) return notDone(`expected a command of type ${[...deps.kinds.keys()].join(' or ')}, got "${String(run.command['type'])}"`);
   try {
+    const previous = run.parentId === null ? undefined : await deps.previous(run.parentId);
     return await executor.execute({
       command: executor.parse(run.command),
       job: run.jobName,
@@ -73,6 +76,7 @@ async function execute(deps: Deps, run: ClaimedRun, traceparent: string, signal:
       dueAt: run.dueAt,
       cause: run.cause,
       idempotencyKey: `${run.jobName}:${run.dueAt.toISOString()}`,
+      ...(previous === undefined ? {} : { previous: toldNext(previous) }),
       traceparent,
       timeoutMs: run.policy.timeoutMs,
       killGraceMs: deps.killGraceMs,
@@ -84,6 +88,16 @@ async function execute(deps: Deps, run: ClaimedRun, traceparent: string, signal:
     // The contract says that an executor does not throw; one from outside the house may all the same.
     return notDone(`the executor failed: ${messageOf(fault)}`);
   }
+}
+
+// Linux takes up to 128 KiB for one variable of an environment, and the command has others.
+const mostToldNext = 32 * 1024;
+
+/** What a run that comes after another is told of it. */
+function toldNext({ id, jobName, state, result }: EndedRun): PreviousRun {
+  const said = result?.['out'] ?? result?.['body'] ?? result ?? '';
+  const text = typeof said === 'string' ? said : JSON.stringify(said);
+  return { job: jobName, runId: String(id), state, result: text.slice(0, mostToldNext) };
 }
 
 function notDone(error: string): AttemptResult {

@@ -23,6 +23,14 @@ export type ClaimedRun = {
   readonly parentId: number | null;
 };
 
+/** A run at its end, as the one that comes after it is told. */
+export type EndedRun = {
+  readonly id: number;
+  readonly jobName: string;
+  readonly state: State;
+  readonly result: Record<string, unknown> | null;
+};
+
 /** One attempt as it is kept with its run. */
 export type AttemptNote = {
   readonly attempt: number;
@@ -132,6 +140,14 @@ export function runStore(database: Database) {
         if (!blamesOneRow(fault)) throw fault;
         return await records.add(withoutWords(record));
       }
+    },
+
+    /** How a run ended; undefined: it has not, or there is none. */
+    ended: async (id: number): Promise<EndedRun | undefined> => {
+      const [row] = await sql<EndedRun[]>`
+        select r.id, r.job_name as "jobName", e.state, e.result
+          from belfry.runs r join belfry.results e on e.run_id = r.id and e.run_id = ${id} where r.id = ${id}`;
+      return row;
     },
 
     /**

@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import * as fc from 'fast-check';
-import { openDoors, type Envelope } from '../support/doors.ts';
+import { openTestDoors, type Envelope } from '../support/doors.ts';
 
-const { ask, v1 } = await openDoors(test);
+const { ask, v1 } = await openTestDoors(test);
 
 const text = fc.string({ unit: 'binary', maxLength: 300 });
 const anything = fc.jsonValue({ maxDepth: 4, stringUnit: 'binary' });

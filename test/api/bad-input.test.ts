@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 import test, { afterEach, describe } from 'node:test';
-import { openDoors, sample } from '../support/doors.ts';
+import { openTestDoors, sample } from '../support/doors.ts';
 
-const doors = await openDoors(test);
+const doors = await openTestDoors(test);
 const { ask, call, v1, lines } = doors;
 await call('/createJob', sample('there'));
 

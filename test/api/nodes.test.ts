@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 import test, { beforeEach, describe } from 'node:test';
-import { openDoors } from '../support/doors.ts';
+import { openTestDoors } from '../support/doors.ts';
 
-const doors = await openDoors(test);
+const doors = await openTestDoors(test);
 const { v1, nodes, database } = doors;
 
 beforeEach(() => database.sql`delete from belfry.nodes`);

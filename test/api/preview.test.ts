@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
-import { openDoors, type Doors } from '../support/doors.ts';
+import { openTestDoors, type Doors } from '../support/doors.ts';
 import { suiteScope } from '../support/belfry.ts';
 
 describe('GET /v1/schedule/preview', () => {
   const scope = suiteScope();
   let doors: Doors;
   before(async () => {
-    doors = await openDoors(scope);
+    doors = await openTestDoors(scope);
   });
   const ask = (query: Record<string, string>) => doors.v1('GET', `/schedule/preview?${new URLSearchParams(query).toString()}`);
 

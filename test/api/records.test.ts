@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
 import type { ClaimedRun } from '../../src/store/runs.ts';
-import { openDoors } from '../support/doors.ts';
+import { openTestDoors } from '../support/doors.ts';
 import { claim, failedOnce, fire, noon, outcome, placeJob, placeNode, queueRuns, seconds } from '../support/jobs.ts';
 
-const doors = await openDoors(test);
+const doors = await openTestDoors(test);
 const { call, runs } = doors;
 const me = await placeNode(doors, 'node a');
 

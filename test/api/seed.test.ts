@@ -2,10 +2,10 @@
 
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
-import { openDoors, sample, type Envelope } from '../support/doors.ts';
+import { openTestDoors, sample, type Envelope } from '../support/doors.ts';
 import { jobNow, placeJob, queueRuns } from '../support/jobs.ts';
 
-const doors = await openDoors(test);
+const doors = await openTestDoors(test);
 const { ask, call, clock } = doors;
 
 /** The ids of the records in an answer. */

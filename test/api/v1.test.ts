@@ -2,10 +2,10 @@
 
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
-import { openDoors, sample } from '../support/doors.ts';
+import { openTestDoors, sample } from '../support/doors.ts';
 import { claim, fire, jobNow, outcome, placeJob, placeNode, runNow } from '../support/jobs.ts';
 
-const doors = await openDoors(test);
+const doors = await openTestDoors(test);
 const { ask, call, v1 } = doors;
 
 async function made(name: string, changed: Record<string, unknown> = {}): Promise<string> {
@@ -61,6 +61,7 @@ describe('one job', () => {
         overlap: 'skip',
         misfire: 'once',
         max_catchup: 100,
+        max_queued: 1000,
         source: 'api',
         next_due_at: row.nextDueAt?.toISOString(),
         ended_at: null,

@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
-import { openDoors, sample } from '../support/doors.ts';
+import { openTestDoors, sample } from '../support/doors.ts';
 
-const { app, jobs, lines } = await openDoors(test, { hosts: ['belfry.lan', 'cron.example.org'] });
+const { app, jobs, lines } = await openTestDoors(test, { hosts: ['belfry.lan', 'cron.example.org'] });
 
 /** Asks with just these headers. */
 async function statusOf(path: string, headers: Record<string, string>, method = 'GET'): Promise<number> {

@@ -1,30 +1,35 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
+import { after, type TestContext } from 'node:test';
 import type { Executor } from '../../src/executors/executor.ts';
 import { loadExecutors } from '../../src/executors/registry.ts';
 import { describeContract, type Subject } from './contract.ts';
-import { httpHere, serve, shellHere } from './subjects.ts';
+import { closeWays, httpHere, serve, shellHere, waysHere } from './subjects.ts';
 import { leave, left, tempDir } from './support.ts';
 
-describeContract('shell', async (t) => {
-  const dir = await tempDir(t);
-  return {
-    executor: shellHere(),
-    succeeding: { type: 'shell', target: `echo fine; echo once >> ${dir}/effects`, env: { LEVEL: 'info' }, cwd: dir },
-    effects: () => linesOf(join(dir, 'effects')),
-    failing: { type: 'shell', target: 'echo broken >&2; exit 3' },
-    unending: { type: 'shell', target: `${leave(`${dir}/begun`, 'yes')}; exec sleep 1000` },
-    begun: () => left(dir, 'begun'),
-    hostile: {
-      type: 'shell',
-      target: String.raw`printf 'a\0b\355\240\200c\377'; head -c 600000 /dev/urandom; head -c 600000 /dev/urandom >&2`,
-    },
-    telling: { type: 'shell', target: 'env' },
-    told: async ({ result }) => String(result['out']),
-  };
-});
+const ways = await waysHere();
+after(() => closeWays(ways));
+
+for (const { name, isolation } of ways) {
+  describeContract(`shell ${name}`, async (t) => {
+    const dir = await tempDir(t);
+    return {
+      executor: shellHere(undefined, isolation),
+      succeeding: { type: 'shell', target: `echo fine; echo once >> ${dir}/effects`, env: { LEVEL: 'info' }, cwd: dir },
+      effects: () => linesOf(join(dir, 'effects')),
+      failing: { type: 'shell', target: 'echo broken >&2; exit 3' },
+      unending: { type: 'shell', target: `${leave(`${dir}/begun`, 'yes')}; exec sleep 1000` },
+      begun: () => left(dir, 'begun'),
+      hostile: {
+        type: 'shell',
+        target: String.raw`printf 'a\0b\355\240\200c\377'; head -c 600000 /dev/urandom; head -c 600000 /dev/urandom >&2`,
+      },
+      telling: { type: 'shell', target: 'env' },
+      told: async ({ result }) => String(result['out']),
+    };
+  });
+}
 
 describeContract('http', async (t) => {
   const server = await serve(t, {

@@ -14,6 +14,7 @@ describe('a shell command as written down', () => {
     const command = { type: 'shell', target: 'echo hello', shell: 'bash', cwd: '/srv', env: { LEVEL: 'info', HOME: '/root' } };
     assert.deepEqual(parse(command), command);
     assert.deepEqual(parse({ type: 'shell', argv: ['ls', ''] }), { type: 'shell', argv: ['ls', ''] });
+    assert.deepEqual(parse({ type: 'shell', target: 'x', isolation: 'none' }), { type: 'shell', target: 'x', isolation: 'none' });
   });
 
   test('may have the empty method of the oldest API', () => {
@@ -31,6 +32,7 @@ describe('a shell command as written down', () => {
     ['128 KiB', { target: 'x'.repeat(128 * 1024) }, /^command\.target: expected .*, got "x{40}"… \(131072 characters\)$/],
     ['a target that is a number', { target: 7 }, /^command\.target: expected .*, got 7$/],
     ['null', { target: null }, /^command\.target: expected .*, got null$/],
+    ['an isolation that there is not', { target: 'x', isolation: 'full' }, /^command\.isolation: expected "none", .*, got "full"$/],
     ['an empty argv', { argv: [] }, /^command\.argv: expected a program and its arguments .*, got a list of 0$/],
     ['an argv without program', { argv: ['', 'x'] }, /^command\.argv: expected/],
     ['an argv with a number', { argv: ['x', 7] }, /^command\.argv: expected/],

@@ -6,11 +6,39 @@ import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import type { Executor } from '../../src/executors/executor.ts';
 import { type HttpCommand, httpExecutor, type HttpOptions } from '../../src/executors/http.ts';
+import { type Isolation, makeIsolation } from '../../src/executors/namespace.ts';
 import { type ShellCommand, shellExecutor } from '../../src/executors/shell.ts';
 import { attempt } from './support.ts';
 
-export function shellHere(outputLimitBytes = 256 * 1024): Executor<ShellCommand> {
-  return shellExecutor({ outputLimitBytes, inheritedEnv: { PATH: '/usr/local/bin:/usr/bin:/bin', LANG: 'C.UTF-8' } });
+const path = '/usr/local/bin:/usr/bin:/bin';
+
+export function shellHere(outputLimitBytes = 256 * 1024, isolation?: Isolation): Executor<ShellCommand> {
+  const inheritedEnv = { PATH: path, LANG: 'C.UTF-8' };
+  return shellExecutor({ outputLimitBytes, inheritedEnv, ...(isolation === undefined ? {} : { isolation }) });
+}
+
+/** A way that a shell command may be run: its name, and what makes it. */
+export type Way = { readonly name: string; readonly isolation?: Isolation };
+
+/**
+ * The ways that there are on this machine, opened: plain, and in a namespace as root and as anybody. In CI all have to be there;
+ * elsewhere one that is not is left out, and that is said. To be closed by `closeWays`.
+ */
+export async function waysHere(): Promise<readonly Way[]> {
+  const ways: Way[] = [{ name: 'in a plain group' }];
+  for (const isRoot of process.getuid?.() === 0 ? [true, false] : [false]) {
+    const isolation = makeIsolation({ isWanted: true, isRoot, path });
+    const name = isRoot ? 'in a namespace of root' : 'in a user namespace';
+    const found = await isolation.open();
+    if (found.way !== 'none') ways.push({ name, isolation });
+    else if (process.env['CI'] === 'true') throw new Error(`expected shell commands ${name} to work in CI, got: ${found.why}`);
+    else console.warn(`NOT TESTED: shell commands ${name}: ${found.why}`);
+  }
+  return ways;
+}
+
+export async function closeWays(ways: readonly Way[]): Promise<void> {
+  for (const { isolation } of ways) await isolation?.close();
 }
 
 export function httpHere(changed: Partial<HttpOptions> = {}): Executor<HttpCommand> {

@@ -1,7 +1,7 @@
 // What the tests of executors share: an attempt to make, a folder to make it in, and ways to wait for what happened.
 
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, watch } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -69,6 +69,24 @@ export async function left(dir: string, name: string): Promise<string> {
     return (await readFile(path, 'utf8')).trim();
   } finally {
     given.abort();
+  }
+}
+
+/** The number of a process of ours by the one that it has for itself: in a namespace they differ (NSpid of proc(5)). */
+export function outside(inside: number): number {
+  const found = readdirSync('/proc')
+    .map(Number)
+    .find((pid) => Number.isInteger(pid) && isIt(pid, inside));
+  if (found === undefined) throw new Error(`expected a process of ours that is ${inside} for itself, found none`);
+  return found;
+}
+
+function isIt(pid: number, inside: number): boolean {
+  try {
+    const [, numbers = ''] = /^NSpid:(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+    return numbers.endsWith(`\t${inside}`) && readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`BELFRY_MARKER=${marker}`);
+  } catch {
+    return false;
   }
 }
 

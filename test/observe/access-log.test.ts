@@ -5,11 +5,11 @@ import test, { beforeEach, describe } from 'node:test';
 import { Hono } from 'hono';
 import type { DoorEnv } from '../../src/api/wire.ts';
 import { makeApp } from '../../src/server.ts';
-import { httpDefaults, openDoors, sample, type Envelope } from '../support/doors.ts';
+import { httpDefaults, openTestDoors, sample, type Envelope } from '../support/doors.ts';
 import { standingClock } from '../support/clock.ts';
 import { keptLog } from '../support/log.ts';
 
-const { ask, app, lines } = await openDoors(test, { bodyLimitBytes: 10_000 });
+const { ask, app, lines } = await openTestDoors(test, { bodyLimitBytes: 10_000 });
 const secret = 'hunter2-correct-horse';
 
 beforeEach(() => {
@@ -100,7 +100,7 @@ describe('the access log', () => {
 });
 
 describe('a fault of ours', async () => {
-  const broken = await openDoors(test);
+  const broken = await openTestDoors(test);
   await broken.database.sql`drop schema belfry cascade`;
 
   test('is answered with status 500 and nothing of the inside', async () => {

@@ -4,12 +4,12 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { INVALID_SPAN_CONTEXT, trace, TraceFlags, type Context, type Span, type SpanOptions, type SpanStatus } from '@opentelemetry/api';
 import { beginWork } from '../../src/observe/tracing.ts';
-import { openDoors } from '../support/doors.ts';
+import { openTestDoors } from '../support/doors.ts';
 
 type Seen = { name: string; traceId: string; attributes: SpanOptions['attributes']; status?: SpanStatus; ended: boolean };
 
 const seen: Seen[] = [];
-const doors = await openDoors(test);
+const doors = await openTestDoors(test);
 const before = await doors.ask('/ping');
 
 /** The least that a provider has to be: it writes down what it is told. */

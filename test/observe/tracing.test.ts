@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
 import { newTraceId, traceIdOf } from '../../src/observe/tracing.ts';
-import { openDoors, sample } from '../support/doors.ts';
+import { openTestDoors, sample } from '../support/doors.ts';
 
 const theirs = '4bf92f3577b34da6a3ce929d0e0e4736';
 
@@ -49,7 +49,7 @@ test('a new trace id is 32 hexadecimal digits, and no other is like it', () => {
 });
 
 describe('a request', async () => {
-  const { app, ask, lines } = await openDoors(test);
+  const { app, ask, lines } = await openTestDoors(test);
 
   function tracesOf(answer: Response): { traceId: string; spanId: string } {
     const found = /^00-([0-9a-f]{32})-([0-9a-f]{16})-01$/.exec(answer.headers.get('traceparent') ?? '');

@@ -60,6 +60,7 @@ function nodeOf(execute: (request: AttemptRequest) => Promise<AttemptResult>) {
     killGraceMs: 10_000,
     beginWork,
     jobs: stores.jobs,
+    previous: stores.runs.ended,
     record: stores.runs.record,
     events,
   };

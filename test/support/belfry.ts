@@ -26,6 +26,8 @@ type Options = {
   readonly env?: Record<string, string | undefined>;
   /** By `npm start`, which builds it, instead of from the source. */
   readonly npm?: boolean;
+  /** Where the source lies, if not here. */
+  readonly from?: string;
 };
 
 export type LogLine = Record<string, unknown> & { readonly msg: string; readonly time: string };
@@ -156,9 +158,9 @@ process.on('exit', () => {
 process.once('SIGTERM', () => process.exit(143));
 
 /** Starts a Belfry; does not wait for it to run. */
-export async function launchBelfry({ cwd, config, env, npm = false }: Options) {
+export async function launchBelfry({ cwd, config, env, npm = false, from = checkout }: Options) {
   if (config !== undefined) await writeFile(join(cwd, 'config.toml'), config);
-  const [program, ...args] = npm ? ['npm', '--silent', 'start'] : [process.execPath, join(checkout, 'src/main.ts')];
+  const [program, ...args] = npm ? ['npm', '--silent', 'start'] : [process.execPath, join(from, 'src/main.ts')];
   const elsewhere = npm ? { BELFRY_CONFIG: join(cwd, 'config.toml'), BELFRY_DATA_DIR: join(cwd, 'data') } : {};
   const child = spawn(program, args, {
     cwd: npm ? checkout : cwd,
@@ -178,7 +180,8 @@ export async function launchBelfry({ cwd, config, env, npm = false }: Options) {
   const lines: LogLine[] = [];
   const looking = new Set<() => void>();
   createInterface(child.stdout).on('line', (line) => {
-    lines.push(JSON.parse(line) as LogLine);
+    const told = wholeLine(line);
+    if (told) lines.push(told);
     for (const look of looking) look();
   });
 
@@ -215,6 +218,16 @@ export async function launchBelfry({ cwd, config, env, npm = false }: Options) {
     return await exited;
   };
   return { child, exited, lines, logged, pressCtrlC, insist, stderr: () => stderr };
+}
+
+/** Whoever is killed while speaking leaves half a line. */
+function wholeLine(text: string): LogLine | undefined {
+  try {
+    return JSON.parse(text) as LogLine;
+  } catch (fault) {
+    if (text.endsWith('}')) throw fault;
+    return undefined;
+  }
 }
 
 /** Looks until something is found; answers it. */

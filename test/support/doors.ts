@@ -2,19 +2,15 @@
 
 import assert from 'node:assert/strict';
 import type { Hono } from 'hono';
-import { seedApi } from '../../src/api/seed.ts';
-import { v1Api } from '../../src/api/v1.ts';
 import type { DoorEnv } from '../../src/api/wire.ts';
 import { makeBell } from '../../src/clock.ts';
 import type { Config } from '../../src/config.ts';
 import { rememberSchedules } from '../../src/crontab/schedules.ts';
+import { openDoors } from '../../src/doors.ts';
 import { httpExecutor } from '../../src/executors/http.ts';
 import { loadExecutors } from '../../src/executors/registry.ts';
 import { shellExecutor } from '../../src/executors/shell.ts';
-import { createJob, deleteJob, pauseJob, resumeJob, setEnabled } from '../../src/jobs/manage.ts';
 import { newTraceId } from '../../src/observe/tracing.ts';
-import { backfill, trigger } from '../../src/runs/control.ts';
-import { makeApp } from '../../src/server.ts';
 import { standingClock, type StandingClock } from './clock.ts';
 import { openStores, type Stores } from './jobs.ts';
 import { keptLog, type LogLine } from './log.ts';
@@ -55,10 +51,10 @@ export function sample(name: string, changed: Record<string, unknown> = {}): Rec
 }
 
 /** Opens them on a database of their own. */
-export async function openDoors(scope: Scope, changed: Partial<Config['http']> = {}): Promise<Doors> {
+export async function openTestDoors(scope: Scope, changed: Partial<Config['http']> = {}): Promise<Doors> {
   const { url } = await testDatabase(scope);
   const stores = openStores(scope, url);
-  const { jobs, runs, nodes, records } = stores;
+  const { jobs, runs, records, nodes } = stores;
   const clock = standingClock();
   const { log, lines } = keptLog();
   const dispatch = makeBell(clock);
@@ -72,26 +68,8 @@ export async function openDoors(scope: Scope, changed: Partial<Config['http']> =
     scheduleOf: rememberSchedules(),
     newTraceId,
     jobs,
-    tick: makeBell(clock),
   };
-  const app = makeApp({
-    clock,
-    log,
-    http: { ...httpDefaults, ...changed },
-    seed: seedApi({ createJob: (input, traceId) => createJob(managing, input, traceId), records }),
-    v1: v1Api({
-      defaultTimezone: 'UTC',
-      scheduleOf: managing.scheduleOf,
-      jobs,
-      nodes,
-      deleteJob: (name) => deleteJob(managing, name),
-      setEnabled: (name, enabled) => setEnabled(managing, name, enabled),
-      pause: (name, note) => pauseJob(managing, name, note),
-      resume: (name) => resumeJob(managing, name),
-      backfill: (name, options) => backfill({ clock, log, jobs, runs, dispatch, scheduleOf: managing.scheduleOf }, name, options),
-      trigger: (name, options) => trigger({ clock, log, jobs, runs, dispatch }, name, options),
-    }),
-  });
+  const app = openDoors({ ...managing, http: { ...httpDefaults, ...changed }, runs, records, nodes, dispatch });
   const ask: Doors['ask'] = async (path, body, { method = 'POST', headers = {} } = {}) =>
     await app.request(path, {
       method,

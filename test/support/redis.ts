@@ -2,7 +2,7 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
 
@@ -23,6 +23,14 @@ export type RedisServer = {
   readonly url: string;
   /** Kills it and starts it again on its port, with nothing in it. */
   readonly restart: () => Promise<void>;
+  /** The two halves of that. */
+  readonly kill: () => Promise<void>;
+  readonly start: () => Promise<void>;
+  /** Takes connections and answers nothing, until `resume`. */
+  readonly hang: () => void;
+  readonly resume: () => void;
+  /** Forgets all it holds (FLUSHALL). */
+  readonly empty: () => Promise<void>;
 };
 
 /** A Redis of the test's own, which it may kill. */
@@ -30,16 +38,33 @@ export async function startRedis(scope: Scope): Promise<RedisServer> {
   const port = await freePort();
   let server = await start(port);
   const kill = async (): Promise<void> => {
+    if (server.exitCode !== null || server.signalCode !== null) return;
     const exited = once(server, 'exit');
     server.kill('SIGKILL');
     await exited;
   };
   scope.after(kill);
+  // It goes with this process, also when it hangs.
+  process.once('exit', () => void server.kill('SIGKILL'));
+  const startAgain = async (): Promise<void> => {
+    server = await start(port);
+  };
   return {
     url: `redis://127.0.0.1:${port}`,
     restart: async () => {
       await kill();
-      server = await start(port);
+      await startAgain();
+    },
+    kill,
+    start: startAgain,
+    hang: () => void server.kill('SIGSTOP'),
+    resume: () => void server.kill('SIGCONT'),
+    empty: async () => {
+      const client = connect(port, '127.0.0.1');
+      client.write('FLUSHALL\r\n');
+      const [answer] = (await once(client, 'data')) as [Buffer];
+      client.destroy();
+      if (String(answer) !== '+OK\r\n') throw new Error(`FLUSHALL: ${String(answer)}`);
     },
   };
 }

@@ -15,8 +15,8 @@ const everySecond = { name: 'every-second', expr: '* * * * * *', overlap: 'allow
 describe('Belfry killed by kill -9 while a run is under way, and started again', { timeout: 2 * limitMs }, () => {
   test('ends the run as lost and its processes, and goes on with its schedules', async (t) => {
     const cwd = await folder(t);
-    // With the private PostgreSQL of the quick start, which has to survive it too.
-    const killed = await startBelfry({ cwd });
+    // With the private PostgreSQL of the quick start, which has to survive it too. In a namespace no process outlives it.
+    const killed = await startBelfry({ cwd, config: 'executors.shell.isolation = "none"' });
     await killed.create(everySecond);
     const { run } = await startLong(killed, cwd, { command: { type: 'shell', target: tree } });
     await until(() => processesOfRun(cwd, run).length === 4 || undefined);
