@@ -16,10 +16,11 @@ const work = [
   'heartbeat.ts',
   'health.ts',
   'database-clock.ts',
+  'node-name.ts',
 ];
 const configuration = ['config.ts', 'settings.ts', 'environment.ts', 'toml.ts'];
 const hands = ['store/**', 'queue/**', 'executors/**', 'observe/**', 'embedded.ts', 'embedded/**', ...configuration];
-const top = ['main.ts', 'app.ts', 'worker-duty.ts'];
+const top = ['main.ts', 'app.ts', 'joining.ts', 'worker-duty.ts'];
 const contract = 'executors/executor.ts';
 
 // Who may import which library. Node's own that start processes count among them.
@@ -109,7 +110,7 @@ export default defineConfig({
     room(['server.ts'], top),
     room(['crontab/ticker.ts'], [...notBelowDoors, ...handedIn], [contract]),
     room(
-      ['jobs/manage.ts', 'jobs/written.ts', 'runs/*.ts', 'heartbeat.ts', 'health.ts', 'database-clock.ts'],
+      ['jobs/manage.ts', 'jobs/written.ts', 'runs/*.ts', 'heartbeat.ts', 'node-name.ts', 'health.ts', 'database-clock.ts'],
       [...notBelowDoors, ...handedIn],
       [contract],
     ),

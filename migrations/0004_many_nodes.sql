@@ -214,7 +214,7 @@ language plpgsql as $$
 #variable_conflict use_column
 begin
     -- Who was called lost holds nothing more; the lock makes sure that whoever settles its runs sees what it claimed.
-    perform from belfry.nodes where incarnation = claimant and ended_at is null for share;
+    perform from belfry.nodes where incarnation = claimant and ended_at is null for key share;
     if not found then
         return;
     end if;

@@ -4,14 +4,12 @@ import { makeBell } from './clock.ts';
 import type { Config } from './config.ts';
 import { startTicker } from './crontab/ticker.ts';
 import { openDoors } from './doors.ts';
-import { Refusal } from './errors.ts';
 import type { Executor } from './executors/executor.ts';
 import { httpExecutor } from './executors/http.ts';
 import type { Isolation } from './executors/namespace.ts';
 import type { BuiltIn } from './executors/registry.ts';
 import { shellExecutor } from './executors/shell.ts';
-import { killLeftovers } from './executors/leftovers.ts';
-import { makeHeartbeat } from './heartbeat.ts';
+import { joinNodes } from './joining.ts';
 import type { JobDefinition } from './jobs/definition.ts';
 import { applyFile, workOut, type ManageDeps } from './jobs/manage.ts';
 import { rememberSchedules } from './crontab/schedules.ts';
@@ -22,7 +20,7 @@ import { openBackend } from './queue/backend.ts';
 import { startProducer } from './queue/producer.ts';
 import { makeEvents } from './runs/events.ts';
 import { perform } from './runs/perform.ts';
-import { settle, startUpkeep } from './runs/upkeep.ts';
+import { startUpkeep } from './runs/upkeep.ts';
 import { makeWorker } from './runs/worker.ts';
 import { listen } from './server.ts';
 import { awaitDatabase, migrate, openDatabase } from './store/database.ts';
@@ -90,15 +88,6 @@ async function start(given: Given, stops: Stops): Promise<App> {
   stops.add(() => asked.close());
   const store = { jobs: jobStore(database), runs: runStore(database), nodes: nodeStore(database), records: recordStore(asked) };
 
-  const name = await database.holdLock(`node ${config.nodeName}`, () => log.error({ node: config.nodeName }, 'node_name_lost'));
-  if (!name) {
-    throw new Refusal(
-      'conflict',
-      `node.name: a Belfry named "${config.nodeName}" is running on this database already; give this one a name of its own (BELFRY_NODE)`,
-    );
-  }
-  stops.add(() => name.release());
-
   const installation = await store.nodes.installationId();
   const backend = await openBackend({ redisUrl: config.redis.url, databaseUrl, installation, clock, log });
   stops.add(() => backend.close());
@@ -107,29 +96,9 @@ async function start(given: Given, stops: Stops): Promise<App> {
   const tickBell = makeBell(clock);
   const markerOf = (incarnation: number): string => `${installation}/${incarnation}`;
 
-  const heartbeat = await makeHeartbeat(
-    {
-      clock,
-      log,
-      nodes: store.nodes,
-      self: {
-        name: config.nodeName,
-        version,
-        address: duties.web ? `${config.http.host}:${config.http.port}` : undefined,
-        pid: process.pid,
-        duties: Object.entries(duties).flatMap(([duty, does]) => (does ? [duty] : [])),
-        slots: duties.worker ? config.worker.concurrency : 0,
-        labels: duties.worker ? config.labels : [],
-      },
-      busy: () => worker.busy(),
-      onLost: () => worker.interruptAll(),
-    },
-    async (incarnation) => {
-      const killed = await killLeftovers(markerOf(incarnation));
-      const lost = await settle({ clock, log, runs: store.runs, jobs: store.jobs, nodes: store.nodes }, incarnation);
-      if (killed + lost > 0) log.warn({ incarnation, killed, lost }, 'settled_earlier_start');
-    },
-  );
+  const { failed } = given;
+  const joining = { clock, log, config, version, database, connections, store, markerOf, worker: () => worker, failed };
+  const heartbeat = await joinNodes(joining, stops);
   const me = () => {
     const incarnation = heartbeat.incarnation();
     return { name: config.nodeName, incarnation, marker: markerOf(incarnation) };
@@ -168,7 +137,8 @@ async function start(given: Given, stops: Stops): Promise<App> {
   stops.add(() => store.runs.idle());
   heartbeat.start();
 
-  const upkeep = startUpkeep({ clock, log, isClockRight, ...store, retentionMs: config.retentionMs });
+  const { living } = heartbeat;
+  const upkeep = startUpkeep({ clock, log, isClockRight, ...store, living, retentionMs: config.retentionMs });
   let workerDuty: WorkerDuty | undefined;
   const producer = startProducer(
     {
@@ -236,7 +206,16 @@ async function start(given: Given, stops: Stops): Promise<App> {
 
   if (!duties.web) return { address: undefined, graceMs: config.shutdownGraceMs, reload, stop: stops.run };
   const { jobs, runs, records } = store;
-  const doors = openDoors({ ...managing, http: config.http, jobs, runs, records, dispatch: dispatchBell, readiness: health.look });
+  const doors = openDoors({
+    ...managing,
+    http: config.http,
+    jobs,
+    runs,
+    records,
+    nodes: nodeStore(asked),
+    dispatch: dispatchBell,
+    readiness: health.look,
+  });
   const web = await listen(doors, config.http);
   stops.add(async (atOnce) => {
     health.stopping();

@@ -12,6 +12,7 @@ import type { Readiness } from './readiness.ts';
 import { backfill, cancel, rerun, trigger } from './runs/control.ts';
 import { makeApp } from './server.ts';
 import type { JobStore } from './store/jobs.ts';
+import type { NodeStore } from './store/nodes.ts';
 import type { RecordStore } from './store/records.ts';
 import type { RunStore } from './store/runs.ts';
 
@@ -21,6 +22,7 @@ type Deps = ManageDeps & {
   readonly runs: RunStore;
   readonly records: RecordStore;
   readonly readiness: () => Promise<Readiness>;
+  readonly nodes: NodeStore;
   /** Told when runs are waiting to be sent. */
   readonly dispatch: Bell;
 };

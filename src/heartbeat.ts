@@ -1,24 +1,27 @@
-// This node lives: it raises its beat, sees who else does, and calls lost whose beat stood still for a whole lease of our own
-// time and unbroken reading. No clock is compared, and a database outage loses nobody.
+// This node lives: a pulse raises its beat; here it sees who else does, and calls lost whose beat stood still for a whole lease
+// of our own time and unbroken reading. No clock is compared, and a database outage loses nobody.
 
-import { every, type Clock, type Loop } from './clock.ts';
+import { every, makeBell, type Clock, type Loop } from './clock.ts';
 import type { Log } from './observe/log.ts';
 import { lanesOf } from './runs/lanes.ts';
 import type { NewNode, NodeRow } from './store/nodes.ts';
+import type { Pulse, PulseEvents, Sign } from './store/pulse.ts';
 
 type Deps = {
   readonly clock: Clock;
   readonly log: Log;
   readonly nodes: {
-    readonly register: (node: NewNode) => Promise<number>;
-    readonly beat: (incarnation: number, busy: number) => Promise<boolean>;
+    readonly register: (node: NewNode, before?: number) => Promise<number>;
     readonly living: () => Promise<readonly NodeRow[]>;
     readonly end: (incarnation: number, reason: 'stopped' | 'lost' | 'replaced', seenBeat?: number) => Promise<boolean>;
   };
+  readonly startPulse: (first: Sign, events: PulseEvents) => Pulse;
   readonly self: NewNode;
   readonly busy: () => number;
   /** Somebody called us lost: what we hold is not ours any more. */
   readonly onLost: () => void;
+  /** We shall take nothing more, or may take again. */
+  readonly onDrain: (isDraining: boolean) => void;
 };
 
 export type Heartbeat = {
@@ -26,6 +29,8 @@ export type Heartbeat = {
   /** What the living workers that serve a lane take in all, as last seen; those that take nothing more are left out. */
   readonly capacity: (lane?: string) => { readonly workers: number; readonly slots: number };
   readonly living: () => readonly NodeRow[];
+  /** Looks at once, as something about nodes has changed. */
+  readonly look: () => void;
   readonly start: () => void;
   readonly stop: () => Promise<void>;
 };
@@ -34,6 +39,7 @@ const everyMs = 10_000;
 export const leaseMs = 60_000;
 // A reading that comes later than this after the one before says nothing about what happened between them.
 const unbrokenMs = 3 * everyMs;
+const signEveryMs = 1000;
 
 /**
  * Writes this node down as living. Earlier incarnations of its name are over, since one name is held by one process at a time:
@@ -50,31 +56,58 @@ export async function makeHeartbeat(deps: Deps, replaced: (incarnation: number) 
   others = await deps.nodes.living();
 
   const seen = new Map<number, { beat: number; since: number }>();
+  const bell = makeBell(deps.clock);
   let readAt = deps.clock.monotonic();
-  let loop: Loop | undefined;
+  let isLost = false;
+  let isDraining = false;
+  let pulse: Pulse | undefined;
+  let loops: Loop[] = [];
+
+  const calledLost = (which: number): void => {
+    if (isLost || which !== incarnation) return;
+    isLost = true;
+    deps.log.error({ incarnation }, 'called_lost');
+    deps.onLost();
+    bell.ring();
+  };
+
+  const sign = (): Sign => ({ incarnation, busy: deps.busy() });
 
   const step = async (): Promise<number> => {
-    if (!(await deps.nodes.beat(incarnation, deps.busy()))) {
-      deps.log.error({ incarnation }, 'called_lost');
-      deps.onLost();
-      incarnation = await deps.nodes.register(deps.self);
-    }
     others = await deps.nodes.living();
+    if (isLost || !others.some(isMe)) {
+      calledLost(incarnation);
+      incarnation = await deps.nodes.register(deps.self, incarnation);
+      isLost = false;
+      pulse?.live(sign());
+      others = await deps.nodes.living();
+    }
     const now = deps.clock.monotonic();
     if (now - readAt > unbrokenMs) seen.clear();
     readAt = now;
     for (const node of others) await watch(node, now);
+    drainAsTold();
     return everyMs;
   };
 
+  const isMe = (node: NodeRow): boolean => node.incarnation === incarnation;
+
   const watch = async (node: NodeRow, now: number): Promise<void> => {
     const before = seen.get(node.incarnation);
-    if (node.incarnation === incarnation || !before || before.beat !== node.beat) {
+    if (isMe(node) || !before || before.beat !== node.beat) {
       seen.set(node.incarnation, { beat: node.beat, since: now });
     } else if (now - before.since >= leaseMs && (await deps.nodes.end(node.incarnation, 'lost', node.beat))) {
       // Its runs are settled by upkeep, which looks for ended nodes that still hold some.
       deps.log.warn({ lost: node.name, incarnation: node.incarnation }, 'node_lost');
     }
+  };
+
+  const drainAsTold = (): void => {
+    const me = others.find(isMe);
+    if (!me || me.isDraining === isDraining) return;
+    isDraining = me.isDraining;
+    deps.onDrain(isDraining);
+    deps.log.info(isDraining ? 'takes_nothing_more' : 'takes_again');
   };
 
   return {
@@ -84,11 +117,22 @@ export async function makeHeartbeat(deps: Deps, replaced: (incarnation: number) 
       return { workers: workers.length, slots: workers.reduce((sum, node) => sum + node.slots, 0) };
     },
     living: () => others,
+    look: bell.ring,
     start: () => {
-      loop = every(deps.clock, step, { onFault: (fault) => deps.log.error({ err: fault }, 'heartbeat_failed') });
+      pulse = deps.startPulse(sign(), {
+        lost: calledLost,
+        failed: (fault) => deps.log.error({ err: fault }, 'beat_failed'),
+      });
+      const living = async (): Promise<number> => {
+        pulse?.live(sign());
+        return signEveryMs;
+      };
+      const onFault = (fault: unknown): void => deps.log.error({ err: fault }, 'heartbeat_failed');
+      loops = [every(deps.clock, step, { bell, onFault }), every(deps.clock, living, { onFault })];
     },
     stop: async () => {
-      await loop?.stop();
+      await Promise.all(loops.map((loop) => loop.stop()));
+      await pulse?.stop();
       await deps.nodes.end(incarnation, 'stopped');
     },
   };

@@ -10,26 +10,28 @@ import { inputOfRow } from '../jobs/written.ts';
 import type { BackfillOptions } from '../runs/control.ts';
 import { flag, oneOf, prose, table, wholeNumber } from '../shapes.ts';
 import type { JobRow } from '../store/jobs.ts';
+import { nodesApi, type NodesDeps } from './nodes.ts';
 import { previewFor } from './preview.ts';
 import { runsApi, type RunsDeps } from './runs.ts';
 import { bodyOf, shaped, type DoorEnv } from './wire.ts';
 
-type Deps = RunsDeps & {
-  /** For a preview that names no zone, as for a job. */
-  readonly defaultTimezone: string;
-  readonly jobs: {
-    readonly list: (after: string, limit: number) => Promise<readonly JobRow[]>;
-    readonly byName: (name: string) => Promise<JobRow | undefined>;
-    readonly due: (limit: number) => Promise<readonly Scheduled[]>;
+type Deps = RunsDeps &
+  NodesDeps & {
+    /** For a preview that names no zone, as for a job. */
+    readonly defaultTimezone: string;
+    readonly jobs: {
+      readonly list: (after: string, limit: number) => Promise<readonly JobRow[]>;
+      readonly byName: (name: string) => Promise<JobRow | undefined>;
+      readonly due: (limit: number) => Promise<readonly Scheduled[]>;
+    };
+    readonly scheduleOf: (job: Scheduled) => JobSchedule;
+    readonly deleteJob: (name: string) => Promise<void>;
+    readonly setEnabled: (name: string, enabled: boolean) => Promise<void>;
+    readonly pause: (name: string, note: string | undefined) => Promise<void>;
+    readonly resume: (name: string) => Promise<void>;
+    readonly backfill: (name: string, options: BackfillOptions) => Promise<{ runs: number }>;
+    readonly trigger: (name: string, options: { override: boolean; traceId: string }) => Promise<{ id: number }>;
   };
-  readonly scheduleOf: (job: Scheduled) => JobSchedule;
-  readonly deleteJob: (name: string) => Promise<void>;
-  readonly setEnabled: (name: string, enabled: boolean) => Promise<void>;
-  readonly pause: (name: string, note: string | undefined) => Promise<void>;
-  readonly resume: (name: string) => Promise<void>;
-  readonly backfill: (name: string, options: BackfillOptions) => Promise<{ runs: number }>;
-  readonly trigger: (name: string, options: { override: boolean; traceId: string }) => Promise<{ id: number }>;
-};
 
 /** The calls under /v1. A refusal answers 4xx with `{"error": kind, "message": …}`. */
 export function v1Api(deps: Deps): Hono<DoorEnv> {
@@ -76,6 +78,7 @@ export function v1Api(deps: Deps): Hono<DoorEnv> {
   });
 
   app.route('/runs', runsApi(deps));
+  app.route('/nodes', nodesApi(deps));
 
   app.get('/schedule/preview', async (c) => c.json(await previewFor(deps, c.req.query(), c.get('now'))));
 

@@ -3,7 +3,9 @@
 
 import { every, type Clock, type Loop } from '../clock.ts';
 import type { Log } from '../observe/log.ts';
+import type { NodeRow } from '../store/nodes.ts';
 import type { ClaimedRun, RunRecord } from '../store/runs.ts';
+import { lanesOf } from './lanes.ts';
 import { decide } from './lifecycle.ts';
 import { pauseIfFailing, type PausingDeps } from './pausing.ts';
 import { recordOf } from './perform.ts';
@@ -16,6 +18,7 @@ type Deps = {
     readonly record: (record: RunRecord) => Promise<boolean>;
     readonly unblock: () => Promise<number>;
     readonly cancelWaiting: (now: Date) => Promise<number>;
+    readonly skipUnserved: (served: readonly string[], now: Date) => Promise<number>;
     readonly forget: (before: Date, limit: number) => Promise<number>;
   };
   readonly jobs: PausingDeps['jobs'];
@@ -25,22 +28,41 @@ type Deps = {
   };
   /** Nothing is forgotten by a clock that may be wrong. */
   readonly isClockRight: () => boolean;
+  /** Who lives, as last seen. */
+  readonly living: () => readonly Pick<NodeRow, 'name' | 'duties' | 'labels'>[];
   /** How long a run is kept after its end; undefined: for ever. */
   readonly retentionMs: number | undefined;
 };
 
 const everyMs = 1000;
 const forgottenAtOnce = 1000;
+const unservedEveryMs = 10_000;
+// Where all start again, those that serve a lane have so long to come.
+const othersComeWithinMs = 60_000;
 
-/** Keeps the house until stopped: every second what waits, and the retention in small steps. */
+/** Keeps the house until stopped: every second what waits, and the retention in small steps; now and then what waits for nobody. */
 export function startUpkeep(deps: Deps): Loop {
-  return every(deps.clock, () => upkeep(deps), {
-    onFault: (fault) => deps.log.error({ err: fault }, 'upkeep_failed'),
-  });
+  const onFault = (fault: unknown): void => deps.log.error({ err: fault }, 'upkeep_failed');
+  const since = deps.clock.monotonic();
+  const unserved = async (): Promise<number> => {
+    const waitMs = since + othersComeWithinMs - deps.clock.monotonic();
+    return waitMs > 0 ? waitMs : await skipUnserved(deps);
+  };
+  const loops = [every(deps.clock, () => upkeep(deps), { onFault }), every(deps.clock, unserved, { onFault })];
+  return { stop: async () => void (await Promise.all(loops.map((loop) => loop.stop()))) };
+}
+
+/** Skips what waits for too long in a lane that no living worker serves; who drains will come back. Answers as `upkeep` does. */
+export async function skipUnserved(deps: Pick<Deps, 'clock' | 'log' | 'runs' | 'living'>): Promise<number> {
+  const workers = deps.living().filter((node) => node.duties.includes('worker'));
+  const served = [...new Set(workers.flatMap(lanesOf))];
+  const skipped = await deps.runs.skipUnserved(served, deps.clock.now());
+  if (skipped > 0) deps.log.warn({ runs: skipped }, 'skipped_unserved');
+  return skipped > 0 ? everyMs : unservedEveryMs;
 }
 
 /** Does it once; answers how many milliseconds the next time may wait. */
-export async function upkeep(deps: Deps): Promise<number> {
+export async function upkeep(deps: Omit<Deps, 'living'>): Promise<number> {
   const now = deps.clock.now();
   await deps.runs.cancelWaiting(now);
   await deps.runs.unblock();

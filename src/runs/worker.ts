@@ -30,6 +30,8 @@ export type Worker = {
   readonly cancel: (ids: readonly number[]) => void;
   /** Tells all attempts to stop, because this node shall hold them no longer. */
   readonly interruptAll: () => void;
+  /** Takes nothing until told otherwise; what runs goes on. */
+  readonly hold: (isHeld: boolean) => void;
   /** Takes nothing more; answers when all attempts are at their end, which after `graceMs` they are told to come to. */
   readonly stop: (graceMs: number, atOnce: AbortSignal) => Promise<void>;
 };
@@ -43,6 +45,9 @@ export function makeWorker(deps: Deps): Worker {
   const claims = new Set<Promise<void>>();
   const stopping = new AbortController();
   let interrupted = false;
+  // How often all was told to stop: a claim that was under way meanwhile belongs to it.
+  let interruptions = 0;
+  let isHeld = false;
   let taken = 0;
   let free = deps.slots;
   let waiting: (() => void)[] = [];
@@ -54,29 +59,32 @@ export function makeWorker(deps: Deps): Worker {
     for (const wake of woken) wake();
   };
 
-  /** Whether a slot is free, now or within `ms`. */
+  /** How many runs may be taken now. */
+  const room = (): number => (isHeld ? 0 : free);
+
+  /** Whether there is room, now or within `ms`. */
   const slotWithin = async (ms: number): Promise<boolean> => {
     const patience = new AbortController();
     const signal = AbortSignal.any([stopping.signal, patience.signal]);
     const tired = deps.clock.sleep(ms, signal);
-    while (free === 0 && !signal.aborted) {
+    while (room() === 0 && !signal.aborted) {
       const freed = new Promise<'freed'>((resolve) => waiting.push(() => resolve('freed')));
       if ((await Promise.race([freed, tired])) !== 'freed') break;
       // Runs that were recorded together end one after another: wait for the last of them, and claim for all.
       await new Promise((resolve) => setImmediate(resolve));
     }
     patience.abort();
-    return free > 0 && !stopping.signal.aborted;
+    return room() > 0 && !stopping.signal.aborted;
   };
 
-  const start = (run: ClaimedRun): void => {
+  const start = (run: ClaimedRun, isInterrupted: boolean): void => {
     const stop = new AbortController();
+    if (isInterrupted) stop.abort('interrupted' satisfies StopReason);
     const ended = deps.perform(run, stop.signal).finally(() => {
       attempts.delete(run.id);
       release(1);
     });
     attempts.set(run.id, { stop, ended });
-    if (interrupted) stop.abort('interrupted' satisfies StopReason);
   };
 
   const claim = (ids: readonly number[]): Promise<void> => {
@@ -87,6 +95,7 @@ export function makeWorker(deps: Deps): Worker {
 
   const claimAndStart = async (ids: readonly number[]): Promise<void> => {
     free -= ids.length;
+    const before = interruptions;
     let claimed: readonly ClaimedRun[] = [];
     try {
       const { name, incarnation } = deps.me();
@@ -94,7 +103,7 @@ export function makeWorker(deps: Deps): Worker {
     } finally {
       release(ids.length - claimed.length);
     }
-    for (const run of claimed) start(run);
+    for (const run of claimed) start(run, interrupted || interruptions !== before);
     // What lies in the queue are four times the slots of all: half of ours taken, there is room for more.
     taken += claimed.length;
     if (taken < 2 * deps.slots) return;
@@ -103,14 +112,15 @@ export function makeWorker(deps: Deps): Worker {
   };
 
   const interruptAll = (): void => {
+    interruptions++;
     for (const { stop } of attempts.values()) stop.abort('interrupted' satisfies StopReason);
   };
 
   return {
     take: async (ids) => {
       let rest = ids;
-      while (rest.length > 0 && (free > 0 || (await slotWithin(patienceMs))) && !stopping.signal.aborted) {
-        const now = rest.slice(0, free);
+      while (rest.length > 0 && (room() > 0 || (!isHeld && (await slotWithin(patienceMs)))) && !stopping.signal.aborted) {
+        const now = rest.slice(0, room());
         rest = rest.slice(now.length);
         await claim(now);
       }
@@ -118,7 +128,7 @@ export function makeWorker(deps: Deps): Worker {
         await deps.runs.unmarkSent(rest);
         deps.dispatch.ring();
       }
-      while (free === 0 && !stopping.signal.aborted) await slotWithin(60_000);
+      while (room() === 0 && !stopping.signal.aborted) await slotWithin(60_000);
     },
     busy: () => deps.slots - free,
     running: () => [...attempts.keys()],
@@ -126,6 +136,10 @@ export function makeWorker(deps: Deps): Worker {
       for (const id of ids) attempts.get(id)?.stop.abort('cancelled' satisfies StopReason);
     },
     interruptAll,
+    hold: (held) => {
+      isHeld = held;
+      release(0);
+    },
     stop: async (graceMs, atOnce) => {
       stopping.abort();
       release(0);

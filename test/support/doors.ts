@@ -69,7 +69,7 @@ export function sample(name: string, changed: Record<string, unknown> = {}): Rec
 export async function openTestDoors(scope: Scope, changed: Partial<Config['http']> = {}): Promise<Doors> {
   const { url } = await testDatabase(scope);
   const stores = openStores(scope, url);
-  const { jobs, runs, records } = stores;
+  const { jobs, runs, records, nodes } = stores;
   const clock = standingClock();
   const { log, lines } = keptLog();
   const dispatch = makeBell(clock);
@@ -87,7 +87,7 @@ export async function openTestDoors(scope: Scope, changed: Partial<Config['http'
   const vitals = openVitals({ url, applicationName: 'belfry test', onError: () => {} }, migrations);
   scope.after(() => vitals.close());
   const { look: readiness } = makeHealth({ ...wellDoing, clock, log, look: vitals.look });
-  const app = openDoors({ ...managing, http: { ...httpDefaults, ...changed }, runs, records, dispatch, readiness });
+  const app = openDoors({ ...managing, http: { ...httpDefaults, ...changed }, runs, records, nodes, dispatch, readiness });
   const ask: Doors['ask'] = async (path, body, { method = 'POST', headers = {} } = {}) =>
     await app.request(path, {
       method,
