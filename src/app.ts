@@ -1,5 +1,6 @@
 // Puts the parts together, starts the duties in order and stops them in reverse. Knows everybody, decides nothing.
 
+import { join } from 'node:path';
 import { v1Api } from './api/v1.ts';
 import { seedApi } from './api/seed.ts';
 import { every, makeBell, systemClock } from './clock.ts';
@@ -8,9 +9,6 @@ import { startTicker } from './crontab/ticker.ts';
 import { startEmbedded } from './embedded.ts';
 import { Refusal } from './errors.ts';
 import type { Executor } from './executors/executor.ts';
-import { httpExecutor } from './executors/http.ts';
-import type { BuiltIn } from './executors/registry.ts';
-import { shellExecutor } from './executors/shell.ts';
 import { killLeftovers } from './executors/leftovers.ts';
 import { makeHeartbeat } from './heartbeat.ts';
 import type { JobDefinition } from './jobs/definition.ts';
@@ -23,7 +21,10 @@ import { startConsumer } from './queue/consumer.ts';
 import { startProducer } from './queue/producer.ts';
 import { backfill, stopCancelled, trigger } from './runs/control.ts';
 import { makeEvents } from './runs/events.ts';
+import { startAudit } from './runs/audit.ts';
+import { startCutOffWatch } from './runs/cut-off.ts';
 import { perform } from './runs/perform.ts';
+import { makeSpool } from './runs/spool.ts';
 import { settle, startUpkeep } from './runs/upkeep.ts';
 import { makeWorker } from './runs/worker.ts';
 import { listen, makeApp } from './server.ts';
@@ -32,7 +33,7 @@ import { jobStore } from './store/jobs.ts';
 import { nodeStore } from './store/nodes.ts';
 import { recordStore } from './store/records.ts';
 import { runStore } from './store/runs.ts';
-import { makeStops, type Stops } from './stops.ts';
+import { makeStops, onceAborted, type Stops } from './stops.ts';
 
 type Given = {
   readonly config: Config;
@@ -105,6 +106,11 @@ async function start(given: Given, stops: Stops): Promise<App> {
   const tickBell = makeBell(clock);
   const markerOf = (incarnation: number): string => `${installation}/${incarnation}`;
 
+  const stopping = new AbortController();
+  const house = { clock, log, runs: store.runs, jobs: store.jobs, nodes: store.nodes };
+  const spoolFolder = join(config.dataDir, 'spool', installation);
+  const spool = makeSpool({ ...house, folder: spoolFolder, node: config.nodeName, stopping: stopping.signal });
+  const keepingHouse = { ...house, replay: spool.replay };
   const heartbeat = await makeHeartbeat(
     {
       clock,
@@ -124,10 +130,12 @@ async function start(given: Given, stops: Stops): Promise<App> {
     },
     async (incarnation) => {
       const killed = await killLeftovers(markerOf(incarnation));
-      const lost = await settle({ clock, log, runs: store.runs, jobs: store.jobs, nodes: store.nodes }, incarnation);
+      const lost = await settle(keepingHouse, incarnation);
       if (killed + lost > 0) log.warn({ incarnation, killed, lost }, 'settled_earlier_start');
     },
   );
+  // Also where all was settled by others: a result is believed as long as its attempt is not made again.
+  await spool.replay(config.nodeName);
   const me = () => {
     const incarnation = heartbeat.incarnation();
     return { name: config.nodeName, incarnation, marker: markerOf(incarnation) };
@@ -138,6 +146,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
   events.on(({ kind }) => {
     if (kind === 'retrying') dispatchBell.ring();
   });
+  const unrecorded = new Set<number>();
   const performing = {
     clock,
     log,
@@ -145,7 +154,8 @@ async function start(given: Given, stops: Stops): Promise<App> {
     me,
     killGraceMs: config.worker.killGraceMs,
     beginWork,
-    record: store.runs.record,
+    recordAtLast: spool.record,
+    unrecorded,
     events,
     jobs: store.jobs,
   };
@@ -161,11 +171,12 @@ async function start(given: Given, stops: Stops): Promise<App> {
   // A request that is slow to come to its end keeps nobody from stopping; it needs the database, and so ends before that.
   let webStopped = Promise.resolve();
   stops.add(() => webStopped);
-  stops.add(() => heartbeat.stop());
+  // With PostgreSQL away nobody can be told, and nobody need be: the next start of this name does it.
+  stops.add(() => heartbeat.stop().catch((fault: unknown) => log.warn({ err: fault }, 'stopped_untold')));
   stops.add(() => store.runs.idle());
   heartbeat.start();
 
-  const upkeep = startUpkeep({ clock, log, runs: store.runs, jobs: store.jobs, nodes: store.nodes, retentionMs: config.retentionMs });
+  const upkeep = startUpkeep({ ...keepingHouse, retentionMs: config.retentionMs });
   const producer = startProducer(
     { clock, log, runs: store.runs, send: backend.send, capacity: heartbeat.capacity, catchupPerSecond: config.catchupPerSecond },
     dispatchBell,
@@ -185,16 +196,27 @@ async function start(given: Given, stops: Stops): Promise<App> {
       },
       { onFault: (fault) => log.error({ err: fault }, 'cancel_watch_failed') },
     );
+    const killAll = () => killLeftovers(markerOf(heartbeat.incarnation()));
+    const isKnown = (id: number): boolean => worker.isClaiming(id) || unrecorded.has(id);
+    const loops = [
+      cancelling,
+      spool.start(),
+      startAudit({ clock, log, incarnation: heartbeat.incarnation, runs: store.runs, isKnown, dispatch: dispatchBell }),
+      ...(config.worker.onCutOff === 'kill'
+        ? [startCutOffWatch({ clock, log, lastBeatAt: heartbeat.lastBeatAt, interruptAll: worker.interruptAll, killAll })]
+        : []),
+    ];
     stops.add(async (atOnce) => {
+      stopping.abort();
       const ended = new AbortController();
       onceAborted(atOnce, async () => {
         // Told to end at once, commands have a moment for it, whatever their kill_grace is.
         await clock.sleep(lastMomentMs, ended.signal);
-        if (!ended.signal.aborted) await killLeftovers(markerOf(heartbeat.incarnation()));
+        if (!ended.signal.aborted) await killAll();
       });
       await Promise.all([worker.stop(config.shutdownGraceMs, atOnce), consumer.close()]);
       ended.abort();
-      await cancelling.stop();
+      await Promise.all(loops.map((loop) => loop.stop()));
     });
   }
 
@@ -254,22 +276,6 @@ async function start(given: Given, stops: Stops): Promise<App> {
   return { address: web.address, graceMs: config.shutdownGraceMs, reload, stop: stops.run };
 }
 
-/** The executors that come with the house, as the config wants them. */
-export function builtInExecutors(config: Config): BuiltIn[] {
-  const { shell, http } = config.executors;
-  const { outputLimitBytes } = config.worker;
-  return [
-    ...(shell.enabled ? [shellExecutor({ outputLimitBytes, inheritedEnv: config.inheritedEnv })] : []),
-    // Loopback and private addresses are open as long as Belfry itself listens on loopback only, which is always so far.
-    httpExecutor({
-      responseLimitBytes: http.responseLimitBytes,
-      keptBodyBytes: outputLimitBytes,
-      allowAddress: () => true,
-      userAgent: 'Belfry',
-    }),
-  ];
-}
-
 // Connections for reading records, beside those of the work.
 const readers = 3;
 
@@ -289,9 +295,4 @@ async function startPrivateDatabase({ config, progress, signal, failed }: Given,
     if (!stopping) failed(`the private PostgreSQL ended on its own; its last words are in ${config.dataDir}/postgres.log`);
   });
   return embedded.url;
-}
-
-function onceAborted(signal: AbortSignal, act: () => Promise<void>): void {
-  if (signal.aborted) void act();
-  else signal.addEventListener('abort', () => void act(), { once: true });
 }

@@ -25,6 +25,8 @@ export type Heartbeat = {
   /** What the living workers take in all, as last seen. */
   readonly capacity: () => { readonly workers: number; readonly slots: number };
   readonly living: () => readonly NodeRow[];
+  /** When the last beat that was answered was sent, in monotonic milliseconds. */
+  readonly lastBeatAt: () => number;
   readonly start: () => void;
   readonly stop: () => Promise<void>;
 };
@@ -50,14 +52,17 @@ export async function makeHeartbeat(deps: Deps, replaced: (incarnation: number) 
 
   const seen = new Map<number, { beat: number; since: number }>();
   let readAt = deps.clock.monotonic();
+  let lastBeatAt = readAt;
   let loop: Loop | undefined;
 
   const step = async (): Promise<number> => {
+    const sentAt = deps.clock.monotonic();
     if (!(await deps.nodes.beat(incarnation, deps.busy()))) {
       deps.log.error({ incarnation }, 'called_lost');
       deps.onLost();
       incarnation = await deps.nodes.register(deps.self);
     }
+    lastBeatAt = sentAt;
     others = await deps.nodes.living();
     const now = deps.clock.monotonic();
     if (now - readAt > unbrokenMs) seen.clear();
@@ -83,6 +88,7 @@ export async function makeHeartbeat(deps: Deps, replaced: (incarnation: number) 
       return { workers: workers.length, slots: workers.reduce((sum, node) => sum + node.slots, 0) };
     },
     living: () => others,
+    lastBeatAt: () => lastBeatAt,
     start: () => {
       loop = every(deps.clock, step, { onFault: (fault) => deps.log.error({ err: fault }, 'heartbeat_failed') });
     },

@@ -86,7 +86,7 @@ async function load(file?: string) {
     cwd: process.cwd(),
     ...(file === undefined ? {} : { file }),
     loadExecutors: async (executors, baseDir, config) => {
-      const [{ builtInExecutors }, { loadExecutors }] = await Promise.all([import('./app.ts'), import('./executors/registry.ts')]);
+      const [{ builtInExecutors }, { loadExecutors }] = await Promise.all([import('./built-in.ts'), import('./executors/registry.ts')]);
       return await loadExecutors(builtInExecutors(config), executors.modules, baseDir);
     },
   });

@@ -17,3 +17,9 @@ export function makeStops(): Stops {
     },
   };
 }
+
+/** Does it when the signal aborts, or at once when it has. */
+export function onceAborted(signal: AbortSignal, act: () => Promise<void>): void {
+  if (signal.aborted) void act();
+  else signal.addEventListener('abort', () => void act(), { once: true });
+}

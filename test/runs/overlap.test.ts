@@ -39,10 +39,20 @@ async function killedDuring(overlap: string) {
   const settle = async (): Promise<void> => {
     await one.nodes.end(killed, 'lost');
     const { runs, jobs, nodes } = two;
-    await upkeep({ clock: standingClock(seconds(7200)), log: keptLog().log, runs, jobs, nodes, retentionMs: undefined });
+    await upkeep({
+      clock: standingClock(seconds(7200)),
+      log: keptLog().log,
+      runs,
+      jobs,
+      nodes,
+      replay: nothingToReplay,
+      retentionMs: undefined,
+    });
   };
   return { states, take, settle };
 }
+
+const nothingToReplay = () => Promise.resolve();
 
 describe('with a node killed while its run is on, what is due next', () => {
   test('skip: is skipped until that run is settled', async () => {

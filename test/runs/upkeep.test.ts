@@ -37,7 +37,8 @@ test.afterEach(async () => assert.deepEqual(await torn(stores), []));
 function houseOf(given = stores, retentionMs?: number) {
   const clock = standingClock(seconds(7200));
   const { log, lines, messages } = keptLog();
-  return { deps: { clock, log, runs: given.runs, jobs: given.jobs, nodes: given.nodes, retentionMs }, clock, lines, messages };
+  const replay = () => Promise.resolve();
+  return { deps: { clock, log, runs: given.runs, jobs: given.jobs, nodes: given.nodes, replay, retentionMs }, clock, lines, messages };
 }
 
 async function claimedBy(node: number, policy: Partial<Policy> = {}, count = 1): Promise<ClaimedRun[]> {
