@@ -62,7 +62,7 @@ export type App = {
 
 /** Starts Belfry. Whatever was started is stopped again when a later part refuses. */
 export async function startApp(given: Given): Promise<App> {
-  const stops = makeStops();
+  const stops = makeStops({ clock: systemClock, log: given.log });
   try {
     return await start(given, stops);
   } catch (fault) {
@@ -83,10 +83,10 @@ async function start(given: Given, stops: Stops): Promise<App> {
   await migrate({ url: databaseUrl, folder: migrationsFolder });
   const connections = { url: databaseUrl, applicationName: `belfry ${config.nodeName}`, onError };
   const database = openDatabase({ ...connections, maxConnections: config.database.maxConnections, plans: 'by_index' });
-  stops.add(() => database.close());
+  stops.addLeave(() => database.close());
   // What people ask for has connections of its own, so that it neither waits for the work nor holds it up.
   const asked = openDatabase({ ...connections, maxConnections: readers });
-  stops.add(() => asked.close());
+  stops.addLeave(() => asked.close());
   const store = { jobs: jobStore(database), runs: runStore(database), nodes: nodeStore(database), records: recordStore(asked) };
 
   const name = await database.holdLock(`node ${config.nodeName}`, () => log.error({ node: config.nodeName }, 'node_name_lost'));
@@ -96,11 +96,11 @@ async function start(given: Given, stops: Stops): Promise<App> {
       `node.name: a Belfry named "${config.nodeName}" is running on this database already; give this one a name of its own (BELFRY_NODE)`,
     );
   }
-  stops.add(() => name.release());
+  stops.addLeave(() => name.release());
 
   const installation = await store.nodes.installationId();
   const backend = await openBackend({ redisUrl: config.redis.url, databaseUrl, installation, onError });
-  stops.add(() => backend.close());
+  stops.addLeave(() => backend.close());
 
   const dispatchBell = makeBell(clock);
   const tickBell = makeBell(clock);
@@ -171,9 +171,8 @@ async function start(given: Given, stops: Stops): Promise<App> {
   // A request that is slow to come to its end keeps nobody from stopping; it needs the database, and so ends before that.
   let webStopped = Promise.resolve();
   stops.add(() => webStopped);
-  // With PostgreSQL away nobody can be told, and nobody need be: the next start of this name does it.
-  stops.add(() => heartbeat.stop().catch((fault: unknown) => log.warn({ err: fault }, 'stopped_untold')));
-  stops.add(() => store.runs.idle());
+  stops.addLeave(() => heartbeat.stop());
+  stops.addLeave(() => store.runs.idle());
   heartbeat.start();
 
   const upkeep = startUpkeep({ ...keepingHouse, retentionMs: config.retentionMs });
@@ -181,10 +180,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
     { clock, log, runs: store.runs, send: backend.send, capacity: heartbeat.capacity, catchupPerSecond: config.catchupPerSecond },
     dispatchBell,
   );
-  stops.add(async () => {
-    await upkeep.stop();
-    await producer.stop();
-  });
+  stops.addLeave(() => Promise.all([upkeep.stop(), producer.stop()]));
 
   if (duties.worker) {
     const consumer = await startConsumer(backend, worker.take);
@@ -206,6 +202,8 @@ async function start(given: Given, stops: Stops): Promise<App> {
         ? [startCutOffWatch({ clock, log, lastBeatAt: heartbeat.lastBeatAt, interruptAll: worker.interruptAll, killAll })]
         : []),
     ];
+    let consumerClosed = Promise.resolve();
+    stops.addLeave(() => Promise.all([consumerClosed, ...loops.map((loop) => loop.stop())]));
     stops.add(async (atOnce) => {
       stopping.abort();
       const ended = new AbortController();
@@ -214,9 +212,10 @@ async function start(given: Given, stops: Stops): Promise<App> {
         await clock.sleep(lastMomentMs, ended.signal);
         if (!ended.signal.aborted) await killAll();
       });
-      await Promise.all([worker.stop(config.shutdownGraceMs, atOnce), consumer.close()]);
+      consumerClosed = consumer.close();
+      consumerClosed.catch(() => undefined);
+      await worker.stop(config.shutdownGraceMs, atOnce);
       ended.abort();
-      await Promise.all(loops.map((loop) => loop.stop()));
     });
   }
 
@@ -241,10 +240,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
       tickBell,
     );
     const heard = await database.listen('belfry_jobs', tickBell.ring, tickBell.ring);
-    stops.add(async () => {
-      await heard.stop();
-      await ticker.stop();
-    });
+    stops.addLeave(() => Promise.all([heard.stop(), ticker.stop()]));
   }
 
   if (!duties.web) return { address: undefined, graceMs: config.shutdownGraceMs, reload, stop: stops.run };
