@@ -77,11 +77,11 @@ export function upkeepStatements({ sql }: Database) {
 
     /** Whether just this attempt, as it is told here, stands with its run. */
     isRecorded: async ({ id, note }: RunRecord): Promise<boolean> => {
-      const { attempt, node, started_at, finished_at } = note;
+      const { attempt, node, started_at, finished_at, outcome } = note;
       const rows = await sql`
         select from (select attempts from belfry.results where run_id = ${id} union all select attempts from belfry.unfinished where run_id = ${id}) as r
          where exists (select from unnest(r.attempts) as told (note)
-                        where told.note::jsonb @> ${JSON.stringify({ attempt, node, started_at, finished_at })}::jsonb)`;
+                        where told.note::jsonb @> ${JSON.stringify({ attempt, node, started_at, finished_at, outcome })}::jsonb)`;
       return rows.length > 0;
     },
 

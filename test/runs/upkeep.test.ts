@@ -123,6 +123,31 @@ describe('the runs of a node that has ended', () => {
     }
   });
 
+  test('are not settled before what waits in files for them is recorded', async () => {
+    const node = await placeNode(stores, 'gone');
+    const [kept = assert.fail(), lost = assert.fail()] = await claimedBy(node, {}, 2);
+    await nodes.end(node, 'lost');
+    const { deps, lines } = houseOf();
+    const replayed: string[] = [];
+    const replay = async (name: string): Promise<void> => {
+      replayed.push(name);
+      await runs.record(outcome(kept));
+    };
+    assert.equal(await settle({ ...deps, replay }, node), 1);
+    assert.deepEqual(await statesOf(stores, [kept.id, lost.id]), ['succeeded', 'failed']);
+    assert.deepEqual([replayed, lines.map(({ run }) => run)], [[`node ${node}`], [lost.id]]);
+  });
+
+  test('stay until those files could be recorded', async () => {
+    const node = await placeNode(stores, 'gone');
+    const [run = assert.fail()] = await claimedBy(node);
+    await nodes.end(node, 'lost');
+    const replay = () => Promise.reject(new Error('PostgreSQL is away'));
+    await assert.rejects(upkeep({ ...houseOf().deps, replay }), /PostgreSQL is away/);
+    assert.deepEqual([(await runNow(stores, run.id)).state, await nodes.unsettled()], ['running', [node]]);
+    await upkeep(houseOf().deps);
+  });
+
   test('whose result came all the same keep it', async () => {
     const node = await placeNode(stores, 'gone');
     const [run = assert.fail()] = await claimedBy(node);

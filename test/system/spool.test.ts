@@ -57,6 +57,20 @@ describe('a result that comes while PostgreSQL is away', { timeout: 3 * limitMs,
   });
 });
 
+describe('a Belfry cut off from PostgreSQL', { timeout: 3 * limitMs }, () => {
+  test('ends its runs before others may begin them, where on_cut_off says so, and records that when it is back', async (t) => {
+    const { cwd, belfry, proxy, run } = await place(t, 'worker.on_cut_off = "kill"\nworker.kill_grace = "10m"');
+    await proxy.down();
+    await until(() => processesOfRun(cwd, run).length === 0 || undefined, 2 * limitMs);
+    assert.ok(belfry.lines.some(({ msg, lease_left_ms: left }) => msg === 'cut_off' && Number(left) > 15_000));
+    await proxy.up();
+    const { error } = await until(
+      async () => (await belfry.records({ name: 'long' })).find(({ attempts }) => attempts.length > 0)?.attempts[0],
+    );
+    assert.match(String(error), /interrupted/);
+  });
+});
+
 async function assertReplayed(belfry: Belfry, run: number, cwd: string, files: () => Promise<string[]>): Promise<void> {
   const { state, reason, failed_cnt: failed, attempts } = await belfry.finished(run);
   assert.deepEqual([state, reason, failed, attempts.length], ['succeeded', null, 0, 1]);
@@ -68,11 +82,12 @@ async function assertReplayed(belfry: Belfry, run: number, cwd: string, files: (
 }
 
 /** A Belfry whose PostgreSQL is behind a proxy, and a run of it that ends with `finish`. */
-async function place(t: { after(fn: () => Promise<void>): void }) {
+async function place(t: { after(fn: () => Promise<void>): void }, config = '') {
   const { url } = await testDatabase(t, 'empty');
   const proxy = await startProxy(t, url);
   const cwd = await folder(t);
-  const start = () => startBelfry({ cwd, config: 'shutdown_grace = "1h"', env: { BELFRY_DATABASE_URL: proxy.url, BELFRY_NODE: 'one' } });
+  const start = () =>
+    startBelfry({ cwd, config: `shutdown_grace = "1h"\n${config}`, env: { BELFRY_DATABASE_URL: proxy.url, BELFRY_NODE: 'one' } });
   const belfry = await start();
   const job = { expr: '@yearly', on_lost: 'retry', retry: { delay: '100ms' } };
   await belfry.create({ ...job, name: 'long', command: { type: 'shell', target } });
