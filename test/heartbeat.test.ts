@@ -69,6 +69,23 @@ describe('a node', limit, () => {
     assert.deepEqual(await rowOf(node), { name: 'a', beat: 4, busy: 3, ended: null });
   });
 
+  test('knows when its last beat that was answered was sent', async (t) => {
+    let takes = 500;
+    const beat: typeof stores.nodes.beat = async (...given) => {
+      node.clock.pass(takes);
+      if (takes > 1000) throw new Error('no answer');
+      return await stores.nodes.beat(...given);
+    };
+    const node = await nodeOf(t, { name: 'a', nodes: { ...stores.nodes, beat } });
+    node.heartbeat.start();
+    await node.steps(1);
+    assert.equal(node.heartbeat.lastBeatAt(), 10_500);
+    takes = 1001;
+    node.clock.pass(10_000);
+    await node.clock.asleep(100);
+    assert.equal(node.heartbeat.lastBeatAt(), 10_500);
+  });
+
   test('is written down as stopped when it stops, and beats no more', async (t) => {
     const node = await nodeOf(t, { name: 'a' });
     node.heartbeat.start();
