@@ -8,6 +8,10 @@ const work = [
   'crontab/ticker.ts',
   'jobs/manage.ts',
   'runs/perform.ts',
+  'runs/spool.ts',
+  'runs/spool-files.ts',
+  'runs/audit.ts',
+  'runs/cut-off.ts',
   'runs/control.ts',
   'runs/upkeep.ts',
   'runs/events.ts',
@@ -20,7 +24,7 @@ const work = [
 ];
 const configuration = ['config.ts', 'settings.ts', 'environment.ts', 'toml.ts'];
 const hands = ['store/**', 'queue/**', 'executors/**', 'observe/**', 'embedded.ts', 'embedded/**', ...configuration];
-const top = ['main.ts', 'app.ts', 'joining.ts', 'worker-duty.ts'];
+const top = ['main.ts', 'app.ts', 'built-in.ts', 'joining.ts', 'worker-duty.ts'];
 const contract = 'executors/executor.ts';
 
 // Who may import which library. Node's own that start processes count among them.

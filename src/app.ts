@@ -1,14 +1,13 @@
 // Puts the parts together, starts the duties in order and stops them in reverse. Knows everybody, decides nothing.
 
-import { makeBell } from './clock.ts';
+import { join } from 'node:path';
+import { makeBell, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { startTicker } from './crontab/ticker.ts';
 import { openDoors } from './doors.ts';
 import type { Executor } from './executors/executor.ts';
-import { httpExecutor } from './executors/http.ts';
+import { killLeftovers } from './executors/leftovers.ts';
 import type { Isolation } from './executors/namespace.ts';
-import type { BuiltIn } from './executors/registry.ts';
-import { shellExecutor } from './executors/shell.ts';
 import { joinNodes } from './joining.ts';
 import type { JobDefinition } from './jobs/definition.ts';
 import { applyFile, workOut, type ManageDeps } from './jobs/manage.ts';
@@ -20,6 +19,7 @@ import { openBackend } from './queue/backend.ts';
 import { startProducer } from './queue/producer.ts';
 import { makeEvents } from './runs/events.ts';
 import { perform } from './runs/perform.ts';
+import { makeSpool } from './runs/spool.ts';
 import { startUpkeep } from './runs/upkeep.ts';
 import { makeWorker } from './runs/worker.ts';
 import { listen } from './server.ts';
@@ -60,7 +60,7 @@ export type App = {
 
 /** Starts Belfry. Whatever was started is stopped again when a later part refuses. */
 export async function startApp(given: Given): Promise<App> {
-  const stops = makeStops();
+  const stops = makeStops({ clock: systemClock, log: given.log });
   try {
     return await start(given, stops);
   } catch (fault) {
@@ -82,23 +82,30 @@ async function start(given: Given, stops: Stops): Promise<App> {
   const watch = await watchSelf({ connections, migrationsFolder, log }, stops);
   const { clock, isClockRight } = watch;
   const database = openDatabase({ ...connections, maxConnections: config.database.maxConnections, plans: 'by_index' });
-  stops.add(() => database.close());
+  stops.addLeave(() => database.close());
   // What people ask for has connections of its own, so that it neither waits for the work nor holds it up.
   const asked = openDatabase({ ...connections, maxConnections: readers });
-  stops.add(() => asked.close());
+  stops.addLeave(() => asked.close());
   const store = { jobs: jobStore(database), runs: runStore(database), nodes: nodeStore(database), records: recordStore(asked) };
 
   const installation = await store.nodes.installationId();
   const backend = await openBackend({ redisUrl: config.redis.url, databaseUrl, installation, clock, log });
-  stops.add(() => backend.close());
+  stops.addLeave(() => backend.close());
 
   const dispatchBell = makeBell(clock);
   const tickBell = makeBell(clock);
   const markerOf = (incarnation: number): string => `${installation}/${incarnation}`;
 
+  const stopping = new AbortController();
+  const house = { clock, log, runs: store.runs, jobs: store.jobs, nodes: store.nodes };
+  const spoolFolder = join(config.dataDir, 'spool', installation);
+  const spool = makeSpool({ ...house, folder: spoolFolder, node: config.nodeName, stopping: stopping.signal });
+  const keepingHouse = { ...house, replay: spool.replay };
   const { failed } = given;
-  const joining = { clock, log, config, version, database, connections, store, markerOf, worker: () => worker, failed };
+  const joining = { config, version, database, connections, house: keepingHouse, markerOf, worker: () => worker, failed };
   const heartbeat = await joinNodes(joining, stops);
+  // Also where all was settled by others: a result is believed as long as its attempt is not made again.
+  await spool.replay(config.nodeName);
   const me = () => {
     const incarnation = heartbeat.incarnation();
     return { name: config.nodeName, incarnation, marker: markerOf(incarnation) };
@@ -109,6 +116,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
   events.on(({ kind }) => {
     if (kind === 'retrying') dispatchBell.ring();
   });
+  const unrecorded = new Set<number>();
   const performing = {
     clock,
     log,
@@ -116,7 +124,8 @@ async function start(given: Given, stops: Stops): Promise<App> {
     me,
     killGraceMs: config.worker.killGraceMs,
     beginWork,
-    record: store.runs.record,
+    recordAtLast: spool.record,
+    unrecorded,
     events,
     jobs: store.jobs,
     previous: store.runs.ended,
@@ -133,12 +142,12 @@ async function start(given: Given, stops: Stops): Promise<App> {
   // A request that is slow to come to its end keeps nobody from stopping; it needs the database, and so ends before that.
   let webStopped = Promise.resolve();
   stops.add(() => webStopped);
-  stops.add(() => heartbeat.stop());
-  stops.add(() => store.runs.idle());
+  stops.addLeave(() => heartbeat.stop());
+  stops.addLeave(() => store.runs.idle());
   heartbeat.start();
 
   const { living } = heartbeat;
-  const upkeep = startUpkeep({ clock, log, isClockRight, ...store, living, retentionMs: config.retentionMs });
+  const upkeep = startUpkeep({ ...keepingHouse, isClockRight, living, retentionMs: config.retentionMs });
   let workerDuty: WorkerDuty | undefined;
   const producer = startProducer(
     {
@@ -154,18 +163,20 @@ async function start(given: Given, stops: Stops): Promise<App> {
   );
   // What an end readied or brought on, whoever recorded it.
   const readied = await database.listen('belfry_ready', dispatchBell.ring, dispatchBell.ring);
-  stops.add(async () => {
-    await readied.stop();
-    await upkeep.stop();
-    await producer.stop();
-  });
+  stops.addLeave(() => Promise.all([readied.stop(), upkeep.stop(), producer.stop()]));
 
   if (duties.worker) {
     stops.add(isolation.close);
     log.info(await isolation.open(), 'shell_isolation');
-    const marker = () => markerOf(heartbeat.incarnation());
-    workerDuty = await startWorkerDuty({ clock, log, config, backend, database, runs: store.runs, heartbeat, worker, marker });
-    stops.add(workerDuty.stop);
+    const killAll = () => killLeftovers(markerOf(heartbeat.incarnation()));
+    const isUnrecorded = (id: number): boolean => unrecorded.has(id);
+    const working = { clock, log, config, backend, database, runs: store.runs, heartbeat, worker, spool, isUnrecorded, killAll };
+    workerDuty = await startWorkerDuty({ ...working, dispatch: dispatchBell });
+    stops.addLeave(workerDuty.leave);
+    stops.add(async (atOnce) => {
+      stopping.abort();
+      await workerDuty?.stop(atOnce);
+    });
   }
 
   const scheduleOf = rememberSchedules();
@@ -190,10 +201,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
       tickBell,
     );
     const heard = await database.listen('belfry_jobs', tickBell.ring, tickBell.ring);
-    stops.add(async () => {
-      await heard.stop();
-      await ticker.stop();
-    });
+    stops.addLeave(() => Promise.all([heard.stop(), ticker.stop()]));
   }
 
   const slots = duties.worker ? config.worker.concurrency : 0;
@@ -223,22 +231,6 @@ async function start(given: Given, stops: Stops): Promise<App> {
   });
   log.info({ address: web.address }, 'start_http_server');
   return { address: web.address, graceMs: config.shutdownGraceMs, reload, stop: stops.run };
-}
-
-/** The executors that come with the house, as the config wants them. */
-export function builtInExecutors(config: Config, isolation: Isolation): BuiltIn[] {
-  const { shell, http } = config.executors;
-  const { outputLimitBytes } = config.worker;
-  return [
-    ...(shell.enabled ? [shellExecutor({ outputLimitBytes, inheritedEnv: config.inheritedEnv, isolation })] : []),
-    // Loopback and private addresses are open as long as Belfry itself listens on loopback only, which is always so far.
-    httpExecutor({
-      responseLimitBytes: http.responseLimitBytes,
-      keptBodyBytes: outputLimitBytes,
-      allowAddress: () => true,
-      userAgent: 'Belfry',
-    }),
-  ];
 }
 
 // Connections for reading records, beside those of the work.

@@ -49,7 +49,12 @@ export type Config = {
   };
   readonly database: { readonly url: string | undefined; readonly maxConnections: number };
   readonly redis: { readonly url: string | undefined };
-  readonly worker: { readonly concurrency: number; readonly killGraceMs: number; readonly outputLimitBytes: number };
+  readonly worker: {
+    readonly concurrency: number;
+    readonly killGraceMs: number;
+    readonly outputLimitBytes: number;
+    readonly onCutOff: 'continue' | 'kill';
+  };
   readonly log: Settings['log'];
   /** For jobs that name no time zone. */
   /** How many runs a second one node sends to catch up. */
@@ -243,6 +248,7 @@ function makeConfig(settings: Settings, { port, warnings }: Environment, env: Va
       concurrency: settings.worker.concurrency,
       killGraceMs: settings.worker.kill_grace,
       outputLimitBytes: settings.worker.output_limit,
+      onCutOff: settings.worker.on_cut_off,
     },
     log: settings.log,
     timezone: settings.crontab.timezone,

@@ -31,6 +31,8 @@ export type Heartbeat = {
   readonly living: () => readonly NodeRow[];
   /** Looks at once, as something about nodes has changed. */
   readonly look: () => void;
+  /** When the last beat that was answered was sent, in monotonic milliseconds. */
+  readonly lastBeatAt: () => number;
   readonly start: () => void;
   readonly stop: () => Promise<void>;
 };
@@ -58,6 +60,7 @@ export async function makeHeartbeat(deps: Deps, replaced: (incarnation: number) 
   const seen = new Map<number, { beat: number; since: number }>();
   const bell = makeBell(deps.clock);
   let readAt = deps.clock.monotonic();
+  let lastBeatAt = readAt;
   let isLost = false;
   let isDraining = false;
   let pulse: Pulse | undefined;
@@ -118,8 +121,10 @@ export async function makeHeartbeat(deps: Deps, replaced: (incarnation: number) 
     },
     living: () => others,
     look: bell.ring,
+    lastBeatAt: () => lastBeatAt,
     start: () => {
       pulse = deps.startPulse(sign(), {
+        beaten: (agoMs) => (lastBeatAt = deps.clock.monotonic() - agoMs),
         lost: calledLost,
         failed: (fault) => deps.log.error({ err: fault }, 'beat_failed'),
       });

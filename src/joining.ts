@@ -11,20 +11,19 @@ import { settle } from './runs/upkeep.ts';
 import type { Worker } from './runs/worker.ts';
 import type { Stops } from './stops.ts';
 import type { Database } from './store/database.ts';
-import type { JobStore } from './store/jobs.ts';
 import type { NodeStore } from './store/nodes.ts';
 import { startPulse } from './store/pulse.ts';
-import type { RunStore } from './store/runs.ts';
+
+type House = Parameters<typeof settle>[0] & { readonly clock: Clock; readonly log: Log; readonly nodes: NodeStore };
 
 type Deps = {
-  readonly clock: Clock;
-  readonly log: Log;
   readonly config: Config;
   readonly version: string;
   readonly database: Pick<Database, 'holdLock' | 'listen'>;
   /** How the pulse connects, which has a connection of its own. */
   readonly connections: { readonly url: string; readonly applicationName: string };
-  readonly store: { readonly jobs: JobStore; readonly nodes: NodeStore; readonly runs: RunStore };
+  /** What settles an earlier start of it. */
+  readonly house: House;
   /** What the processes of an incarnation bear. */
   readonly markerOf: (incarnation: number) => string;
   /** There when the heartbeat is started. */
@@ -35,8 +34,8 @@ type Deps = {
 
 /** Joins; the heartbeat is to be started when the worker is there. Refusal `conflict` when a node of this name runs already. */
 export async function joinNodes(deps: Deps, stops: Stops): Promise<Heartbeat> {
-  const { clock, log, config, version, connections, markerOf } = deps;
-  const { jobs, nodes, runs } = deps.store;
+  const { config, version, connections, markerOf } = deps;
+  const { clock, log, nodes } = deps.house;
   const { duties, nodeName: name } = config;
 
   const held = await holdNodeName({
@@ -51,7 +50,7 @@ export async function joinNodes(deps: Deps, stops: Stops): Promise<Heartbeat> {
       deps.failed(`node.name: another Belfry named "${name}" has started while the database could not be reached from here`);
     },
   });
-  stops.add(() => held.release());
+  stops.addLeave(() => held.release());
 
   const heartbeat = await makeHeartbeat(
     {
@@ -74,11 +73,11 @@ export async function joinNodes(deps: Deps, stops: Stops): Promise<Heartbeat> {
     },
     async (incarnation) => {
       const killed = await killLeftovers(markerOf(incarnation));
-      const lost = await settle({ clock, log, runs, jobs, nodes }, incarnation);
+      const lost = await settle(deps.house, incarnation);
       if (killed + lost > 0) log.warn({ incarnation, killed, lost }, 'settled_earlier_start');
     },
   );
   const heard = await deps.database.listen('belfry_nodes', heartbeat.look, heartbeat.look);
-  stops.add(() => heard.stop());
+  stops.addLeave(() => heard.stop());
   return heartbeat;
 }

@@ -88,7 +88,7 @@ async function load(file?: string) {
     cwd: process.cwd(),
     ...(file === undefined ? {} : { file }),
     loadExecutors: async (executors, baseDir, config) => {
-      const [{ builtInExecutors }, { loadExecutors }] = await Promise.all([import('./app.ts'), import('./executors/registry.ts')]);
+      const [{ builtInExecutors }, { loadExecutors }] = await Promise.all([import('./built-in.ts'), import('./executors/registry.ts')]);
       const isWanted = executors.shell.enabled && executors.shell.isolation === 'auto';
       isolation = makeIsolation({ isWanted, isRoot: process.getuid?.() === 0, path: config.inheritedEnv['PATH'] });
       return await loadExecutors(builtInExecutors(config, isolation), executors.modules, baseDir);

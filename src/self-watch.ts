@@ -29,9 +29,9 @@ export type SelfWatch = {
 /** Begins to watch; answers once it is known what time it is. */
 export async function watchSelf({ connections, migrationsFolder, log }: Given, stops: Stops): Promise<SelfWatch> {
   const vitals = openVitals(connections, migrationsFolder);
-  stops.add(() => vitals.close());
+  stops.addLeave(() => vitals.close());
   const time = await makeDatabaseClock({ clock: systemClock, log, askNow: vitals.now });
-  stops.add(() => time.stop());
+  stops.addLeave(() => time.stop());
   time.start();
   const { clock } = time;
   const loopLag = watchLoopLag(clock);
@@ -44,7 +44,7 @@ export async function watchSelf({ connections, migrationsFolder, log }: Given, s
     health: ({ heartbeat, ...parts }) => {
       const isDraining = (): boolean => heartbeat.living().some((node) => node.incarnation === heartbeat.incarnation() && node.isDraining);
       const health = makeHealth({ ...parts, clock, log, look: vitals.look, clockState: time.last, loopLagMs: loopLag.worstMs, isDraining });
-      stops.add(() => health.stop());
+      stops.addLeave(() => health.stop());
       health.start();
       return health;
     },

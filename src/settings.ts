@@ -72,6 +72,7 @@ export const settingsShape = table({
     concurrency: wholeNumber(1, 10_000).default(50),
     kill_grace: duration('0s', '10m').default(10_000),
     output_limit: byteCount(1, 64 * MiB).default(256 * KiB),
+    on_cut_off: oneOf('continue', 'kill').default('continue'),
   }).prefault({}),
   log: table({
     level: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent').default('info'),

@@ -1,16 +1,19 @@
 // The worker duty put together: what is listened to, what is claimed without it, and how runs are stopped.
 
-import { every, makeBell, type Clock } from './clock.ts';
+import { every, makeBell, type Bell, type Clock } from './clock.ts';
 import type { Config } from './config.ts';
-import { killLeftovers } from './executors/leftovers.ts';
 import type { Heartbeat } from './heartbeat.ts';
 import type { Log } from './observe/log.ts';
 import { makeConsumer } from './queue/consumer.ts';
 import type { Backend } from './queue/transport.ts';
+import { startAudit } from './runs/audit.ts';
 import { stopCancelled } from './runs/control.ts';
+import { startCutOffWatch } from './runs/cut-off.ts';
 import { startFallback, type QueueState } from './runs/fallback.ts';
 import { lanesOf } from './runs/lanes.ts';
+import type { Spool } from './runs/spool.ts';
 import type { Worker } from './runs/worker.ts';
+import { onceAborted } from './stops.ts';
 import type { Database } from './store/database.ts';
 import type { RunStore } from './store/runs.ts';
 
@@ -23,8 +26,12 @@ type Deps = {
   readonly runs: RunStore;
   readonly heartbeat: Heartbeat;
   readonly worker: Worker;
-  /** What children of this incarnation bear in their environment. */
-  readonly marker: () => string;
+  readonly spool: Pick<Spool, 'start'>;
+  /** Whether an attempt of a run was begun here and is not recorded yet. */
+  readonly isUnrecorded: (id: number) => boolean;
+  /** Ends whatever runs of this incarnation. */
+  readonly killAll: () => Promise<unknown>;
+  readonly dispatch: Bell;
 };
 
 export type WorkerDuty = {
@@ -32,24 +39,19 @@ export type WorkerDuty = {
   readonly listenIn: (lanes: readonly string[]) => void;
   /** Whether messages come here, as far as is known. */
   readonly queueState: () => QueueState;
+  /** Takes nothing more; answers when what runs is at its end. */
   readonly stop: (atOnce: AbortSignal) => Promise<void>;
+  /** Takes leave of the servers. */
+  readonly leave: () => Promise<unknown>;
 };
 
 // Between TERM and KILL for the commands that still run when Belfry shall end at once; less than main.ts has for all of it.
 const lastMomentMs = 1000;
 
 /** Starts it: from here on runs are taken. */
-export async function startWorkerDuty({
-  clock,
-  log,
-  config,
-  backend,
-  database,
-  runs,
-  heartbeat,
-  worker,
-  marker,
-}: Deps): Promise<WorkerDuty> {
+export async function startWorkerDuty(deps: Deps): Promise<WorkerDuty> {
+  const { clock, log, config, backend, runs, heartbeat, worker, killAll, dispatch } = deps;
+  const { incarnation } = heartbeat;
   const lanes = lanesOf({ name: config.nodeName, labels: config.labels });
   const isDraining = (): boolean => heartbeat.living().some((node) => node.incarnation === heartbeat.incarnation() && node.isDraining);
   const fallback = startFallback({
@@ -80,7 +82,14 @@ export async function startWorkerDuty({
     },
     { bell, onFault: (fault) => log.error({ err: fault }, 'cancel_watch_failed') },
   );
-  const heard = await database.listen('belfry_cancel', bell.ring, bell.ring);
+  const heard = await deps.database.listen('belfry_cancel', bell.ring, bell.ring);
+  const isKnown = (id: number): boolean => worker.isClaiming(id) || deps.isUnrecorded(id);
+  const loops = [cancelling, deps.spool.start(), startAudit({ clock, log, incarnation, runs, isKnown, dispatch })];
+  if (config.worker.onCutOff === 'kill') {
+    const { lastBeatAt } = heartbeat;
+    loops.push(startCutOffWatch({ clock, log, lastBeatAt, interruptAll: worker.interruptAll, killAll }));
+  }
+  let closed: Promise<unknown> = Promise.resolve();
   return {
     listenIn: consumer.listenIn,
     queueState: fallback.state,
@@ -89,17 +98,13 @@ export async function startWorkerDuty({
       onceAborted(atOnce, async () => {
         // Told to end at once, commands have a moment for it, whatever their kill_grace is.
         await clock.sleep(lastMomentMs, ended.signal);
-        if (!ended.signal.aborted) await killLeftovers(marker());
+        if (!ended.signal.aborted) await killAll();
       });
-      await Promise.all([worker.stop(config.shutdownGraceMs, atOnce), consumer.close(), fallback.stop()]);
+      closed = Promise.all([consumer.close(), fallback.stop()]);
+      closed.catch(() => undefined);
+      await worker.stop(config.shutdownGraceMs, atOnce);
       ended.abort();
-      await heard.stop();
-      await cancelling.stop();
     },
+    leave: () => Promise.all([closed, heard.stop(), ...loops.map((loop) => loop.stop())]),
   };
-}
-
-function onceAborted(signal: AbortSignal, act: () => Promise<void>): void {
-  if (signal.aborted) void act();
-  else signal.addEventListener('abort', () => void act(), { once: true });
 }

@@ -13,8 +13,8 @@ describe('the configuration', () => {
       env: 'prod',
       file: undefined,
       nodeName: `${hostname()}:9000`,
-      labels: [],
       dataDir: join(cwd, 'data'),
+      labels: [],
       duties: { web: true, crontab: true, worker: true },
       shutdownGraceMs: 30_000,
       http: {
@@ -29,7 +29,7 @@ describe('the configuration', () => {
       },
       database: { url: undefined, maxConnections: 10 },
       redis: { url: undefined },
-      worker: { concurrency: 50, killGraceMs: 10_000, outputLimitBytes: 262_144 },
+      worker: { concurrency: 50, killGraceMs: 10_000, outputLimitBytes: 262_144, onCutOff: 'continue' },
       log: { level: 'info', format: 'auto' },
       timezone: 'UTC',
       catchupPerSecond: 100,
@@ -93,7 +93,7 @@ transport.http = { addr = "[::1]:9100", hosts = ["Belfry.lan"], body_limit = "2M
 database = { url = "postgres://belfry@localhost/belfry", max_connections = 5 }
 redis.url = "rediss://:pw@localhost:6380/1"
 node.name = "n1"
-worker = { concurrency = 7, kill_grace = "1s", output_limit = 1000 }
+worker = { concurrency = 7, kill_grace = "1s", output_limit = 1000, on_cut_off = "kill" }
 log = { level = "debug", format = "json" }
 crontab.timezone = "Europe/Berlin"
 retention.runs = 0
@@ -112,7 +112,7 @@ executors.mine.module = "./mine.js"
     );
     assert.deepEqual(config.database, { url: 'postgres://belfry@localhost/belfry', maxConnections: 5 });
     assert.deepEqual(config.redis, { url: 'rediss://:pw@localhost:6380/1' });
-    assert.deepEqual(config.worker, { concurrency: 7, killGraceMs: 1000, outputLimitBytes: 1000 });
+    assert.deepEqual(config.worker, { concurrency: 7, killGraceMs: 1000, outputLimitBytes: 1000, onCutOff: 'kill' });
     assert.deepEqual(
       [config.nodeName, config.shutdownGraceMs, config.timezone, config.retentionMs],
       ['n1', 5000, 'Europe/Berlin', undefined],
@@ -232,6 +232,7 @@ describe('the config.toml that comes with Belfry', () => {
         'concurrency',
         'kill_grace',
         'output_limit',
+        'on_cut_off',
         'level',
         'format',
         'timezone',

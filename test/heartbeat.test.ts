@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import test, { beforeEach, describe } from 'node:test';
+import type { Pulse, PulseEvents, Sign } from '../src/store/pulse.ts';
 import { openStores } from './support/jobs.ts';
 import { nodesOn } from './support/nodes.ts';
 import { execute, testDatabase } from './support/postgres.ts';
@@ -24,6 +25,23 @@ describe('a node', limit, () => {
     node.heartbeat.start();
     await until(async () => Number((await rowOf(node))['beat']) > 2 || undefined);
     assert.equal((await rowOf(node))['busy'], 3);
+  });
+
+  test('knows when its last beat that was answered was sent', async (t) => {
+    const said = Promise.withResolvers<PulseEvents>();
+    const startPulse = (_: Sign, events: PulseEvents): Pulse => {
+      said.resolve(events);
+      return { live: () => undefined, stop: () => Promise.resolve() };
+    };
+    const { heartbeat, clock } = await nodeOf(t, { name: 'a', startPulse });
+    const startedAt = heartbeat.lastBeatAt();
+    heartbeat.start();
+    const { beaten } = await said.promise;
+    clock.pass(10_000);
+    assert.equal(heartbeat.lastBeatAt(), startedAt);
+    beaten(500);
+    clock.pass(10_000);
+    assert.equal(heartbeat.lastBeatAt(), startedAt + 9500);
   });
 
   test('is written down as stopped when it stops, and beats no more', async (t) => {

@@ -14,8 +14,12 @@ export type PausingDeps = {
   };
 };
 
+type FailedRun = Pick<ClaimedRun, 'id' | 'jobId' | 'jobName' | 'traceId'> & {
+  readonly policy: { readonly pauseAfterFailures?: number | undefined };
+};
+
 /** Looks at the runs before a failed one. What fails here is logged: the run is recorded, and the next failure looks again. */
-export async function pauseIfFailing(deps: PausingDeps, run: ClaimedRun, verdict: Verdict): Promise<void> {
+export async function pauseIfFailing(deps: PausingDeps, run: FailedRun, verdict: Pick<Verdict, 'state'>): Promise<void> {
   const failures = run.policy.pauseAfterFailures;
   if (failures === undefined || verdict.state !== 'failed') return;
   const fields = { trace_id: run.traceId, job: run.jobName, run: run.id, failures };

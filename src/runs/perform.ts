@@ -9,6 +9,7 @@ import type { AttemptNote, ClaimedRun, EndedRun, RunRecord } from '../store/runs
 import type { Events } from './events.ts';
 import { decide, type Verdict } from './lifecycle.ts';
 import { pauseIfFailing, type PausingDeps } from './pausing.ts';
+import type { Spool, Told } from './spool.ts';
 
 type Deps = {
   readonly clock: Clock;
@@ -17,7 +18,10 @@ type Deps = {
   readonly me: () => { readonly name: string; readonly marker: string };
   readonly killGraceMs: number;
   readonly beginWork: (name: string, traceId: string, attributes: Record<string, string | number>) => Work;
-  readonly record: (record: RunRecord) => Promise<boolean>;
+  /** Records it, now or as soon as PostgreSQL is there; see the spool. */
+  readonly recordAtLast: Spool['record'];
+  /** Runs with an attempt that was begun and is not recorded: nobody else may make it, whatever goes wrong here. */
+  readonly unrecorded: Set<number>;
   readonly events: Events;
   readonly jobs: PausingDeps['jobs'];
   /** The end of a run, of which the one that comes after it is told. */
@@ -26,6 +30,7 @@ type Deps = {
 
 /** Does one attempt of a run that this node holds. Never rejects: what goes wrong is logged and left to the lease. */
 export async function perform(deps: Deps, run: ClaimedRun, signal: AbortSignal): Promise<void> {
+  deps.unrecorded.add(run.id);
   const startedAt = deps.clock.now();
   const begun = deps.clock.monotonic();
   const work = deps.beginWork('attempt', run.traceId, { 'belfry.job': run.jobName, 'belfry.run': run.id, 'belfry.attempt': run.attempt });
@@ -34,32 +39,16 @@ export async function perform(deps: Deps, run: ClaimedRun, signal: AbortSignal):
     const finishedAt = deps.clock.now();
     const verdict = decide(run, { ...result, stopped: stopReason(result, signal) }, finishedAt);
     const note = noteOf(deps.me().name, run, result, startedAt, finishedAt);
-    const isOurs = await recordAtLast(deps, run, recordOf(run, result, verdict, note, finishedAt), signal);
+    const told = await deps.recordAtLast(run, recordOf(run, result, verdict, note, finishedAt), signal);
+    if (told !== 'kept') deps.unrecorded.delete(run.id);
     work.end(result.error);
-    announce(deps.log, run, result, verdict, Math.round(deps.clock.monotonic() - begun), isOurs);
-    if (isOurs) await pauseIfFailing(deps, run, verdict);
-    if (isOurs) deps.events.emit({ kind: verdict.state === 'retrying' ? 'retrying' : 'finished', runId: run.id });
+    announce(deps.log, run, result, verdict, Math.round(deps.clock.monotonic() - begun), told);
+    if (told !== 'recorded') return;
+    await pauseIfFailing(deps, run, verdict);
+    deps.events.emit({ kind: verdict.state === 'retrying' ? 'retrying' : 'finished', runId: run.id });
   } catch (fault) {
     work.end(messageOf(fault));
     deps.log.error({ ...about(run), err: fault }, 'record_failed');
-  }
-}
-
-// Between two tries to record, and how many are made once this node wants to stop.
-const retryMs = 1000;
-const lastTries = 3;
-
-/** Records, however long PostgreSQL is away: nobody else knows how the attempt ended. False: the run is not ours any more. */
-async function recordAtLast(deps: Deps, run: ClaimedRun, record: RunRecord, signal: AbortSignal): Promise<boolean> {
-  const never = new AbortController().signal;
-  for (let tries = 1; ; tries++) {
-    try {
-      return await deps.record(record);
-    } catch (fault) {
-      if (tries === 1) deps.log.error({ ...about(run), err: fault }, 'record_delayed');
-      if (signal.aborted && tries >= lastTries) throw fault;
-      await deps.clock.sleep(retryMs, never);
-    }
   }
 }
 
@@ -144,7 +133,7 @@ export function recordOf(
   };
 }
 
-function announce(log: Log, run: ClaimedRun, result: AttemptResult, verdict: Verdict, ms: number, isOurs: boolean): void {
+function announce(log: Log, run: ClaimedRun, result: AttemptResult, verdict: Verdict, ms: number, told: Told): void {
   const fields = {
     ...about(run),
     type: run.command['type'],
@@ -154,7 +143,8 @@ function announce(log: Log, run: ClaimedRun, result: AttemptResult, verdict: Ver
     ...('readyAt' in verdict ? { ready_at: verdict.readyAt } : {}),
     ...(result.error === undefined ? {} : { error: result.error }),
   };
-  if (!isOurs) log.warn(fields, 'result_came_too_late');
+  if (told === 'too_late') log.warn(fields, 'result_came_too_late');
+  else if (told === 'kept') log.warn(fields, 'kept_result');
   else if (result.outcome === 'succeeded') log.info(fields, 'execed_job');
   else log.warn(fields, 'execed_job_failed');
 }

@@ -30,6 +30,8 @@ type Deps = {
   readonly isClockRight: () => boolean;
   /** Who lives, as last seen. */
   readonly living: () => readonly Pick<NodeRow, 'name' | 'duties' | 'labels'>[];
+  /** Records the results of a node that wait in files here; see the spool. */
+  readonly replay: (node: string) => Promise<unknown>;
   /** How long a run is kept after its end; undefined: for ever. */
   readonly retentionMs: number | undefined;
 };
@@ -75,20 +77,24 @@ export async function upkeep(deps: Omit<Deps, 'living'>): Promise<number> {
 }
 
 /**
- * Settles the runs of an incarnation that has ended: nobody knows what became of their attempts, so `on_lost` decides.
- * Answers how many runs it had.
+ * Settles the runs of an incarnation that has ended: what is known of their attempts is recorded; where nobody knows, `on_lost`
+ * decides. Answers how many were lost.
  */
-export async function settle(deps: Pick<Deps, 'clock' | 'log' | 'runs' | 'jobs' | 'nodes'>, incarnation: number): Promise<number> {
+export async function settle(
+  deps: Pick<Deps, 'clock' | 'log' | 'runs' | 'jobs' | 'nodes' | 'replay'>,
+  incarnation: number,
+): Promise<number> {
   const held = await deps.runs.heldBy(incarnation);
-  await Promise.all(held.map((run) => settleOne(deps, run)));
+  for (const node of new Set(held.map((run) => run.node))) await deps.replay(node);
+  const lost = await Promise.all(held.map((run) => settleOne(deps, run)));
   await deps.nodes.markSettled(incarnation);
-  return held.length;
+  return lost.filter(Boolean).length;
 }
 
 async function settleOne(
   deps: Pick<Deps, 'clock' | 'log' | 'runs' | 'jobs'>,
   run: ClaimedRun & { node: string; begunAt: Date },
-): Promise<void> {
+): Promise<boolean> {
   const now = deps.clock.now();
   const error = `lost: ${run.node} went away while it ran`;
   const result = { outcome: 'lost', known: false, error, result: { err: error } } as const;
@@ -101,8 +107,8 @@ async function settleOne(
     outcome: result.outcome,
     error,
   };
-  if (await deps.runs.record({ ...recordOf(run, result, verdict, note, now), isGuess: true })) {
-    deps.log.warn({ trace_id: run.traceId, job: run.jobName, run: run.id, attempt: run.attempt, state: verdict.state, error }, 'lost_job');
-    await pauseIfFailing(deps, run, verdict);
-  }
+  if (!(await deps.runs.record({ ...recordOf(run, result, verdict, note, now), isGuess: true }))) return false;
+  deps.log.warn({ trace_id: run.traceId, job: run.jobName, run: run.id, attempt: run.attempt, state: verdict.state, error }, 'lost_job');
+  await pauseIfFailing(deps, run, verdict);
+  return true;
 }

@@ -26,6 +26,8 @@ export type Worker = {
   readonly busy: () => number;
   /** The runs in the slots. */
   readonly running: () => readonly number[];
+  /** Whether a claim of this run is on its way. */
+  readonly isClaiming: (id: number) => boolean;
   /** Tells attempts to stop; unknown ids are passed over. */
   readonly cancel: (ids: readonly number[]) => void;
   /** Tells all attempts to stop, because this node shall hold them no longer. */
@@ -42,7 +44,7 @@ const patienceMs = 250;
 /** Makes the slots; nothing runs until something is taken. */
 export function makeWorker(deps: Deps): Worker {
   const attempts = new Map<number, { stop: AbortController; ended: Promise<void> }>();
-  const claims = new Set<Promise<void>>();
+  const claims = new Map<Promise<void>, readonly number[]>();
   const stopping = new AbortController();
   let interrupted = false;
   // How often all was told to stop: a claim that was under way meanwhile belongs to it.
@@ -89,7 +91,7 @@ export function makeWorker(deps: Deps): Worker {
 
   const claim = (ids: readonly number[]): Promise<void> => {
     const claiming = claimAndStart(ids).finally(() => claims.delete(claiming));
-    claims.add(claiming);
+    claims.set(claiming, ids);
     return claiming;
   };
 
@@ -132,6 +134,7 @@ export function makeWorker(deps: Deps): Worker {
     },
     busy: () => deps.slots - free,
     running: () => [...attempts.keys()],
+    isClaiming: (id) => [...claims.values()].some((ids) => ids.includes(id)),
     cancel: (ids) => {
       for (const id of ids) attempts.get(id)?.stop.abort('cancelled' satisfies StopReason);
     },
@@ -147,7 +150,7 @@ export function makeWorker(deps: Deps): Worker {
       const deadline = AbortSignal.any([atOnce, over.signal]);
       const allEnded = (async () => {
         while (attempts.size + claims.size > 0) {
-          await Promise.allSettled([...claims, ...[...attempts.values()].map(({ ended }) => ended)]);
+          await Promise.allSettled([...claims.keys(), ...[...attempts.values()].map(({ ended }) => ended)]);
         }
         over.abort();
       })();

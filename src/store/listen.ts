@@ -82,8 +82,8 @@ export function makeListener(settings: ClientConfig, onError: (fault: unknown) =
           ears.delete(ear);
           const isHeard = [...ears].some((other) => other.channel === channel);
           if (isHeard || closing.signal.aborted) return;
-          // Without an ear a notification that still comes is for nobody.
-          await current?.then((opened) => opened.query(`unlisten ${escapeIdentifier(channel)}`)).catch(() => undefined);
+          // Without an ear a notification that still comes is for nobody; a session that is not there has nothing to forget.
+          void current?.then((opened) => opened.query(`unlisten ${escapeIdentifier(channel)}`)).catch(() => undefined);
         },
       };
     },

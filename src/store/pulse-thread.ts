@@ -41,9 +41,10 @@ async function step(): Promise<number> {
     },
   });
   const { incarnation, busy } = sign;
+  const sentAt = process.hrtime.bigint();
   const rows = await session.query(beat, [incarnation, busy]);
   isFailing = false;
-  if (rows.length === 0) say({ lost: incarnation });
+  say(rows.length === 0 ? { lost: incarnation } : { beaten: sentAt });
   return everyMs;
 }
 

@@ -9,6 +9,8 @@ import { Worker } from 'node:worker_threads';
 export type Sign = { readonly incarnation: number; readonly busy: number };
 
 export type PulseEvents = {
+  /** A beat was answered that was sent so many milliseconds ago. */
+  readonly beaten: (agoMs: number) => void;
   /** This incarnation has ended, whoever said so; told again until there is a sign of another. */
   readonly lost: (incarnation: number) => void;
   /** Told once when it can't beat any more, which it goes on trying, and when the thread ended, which is started anew. */
@@ -32,7 +34,8 @@ type Options = {
 
 export type ThreadOptions = Required<Options> & { readonly sign: Sign };
 export type ToThread = Sign | 'stop';
-export type FromThread = { readonly lost: number } | { readonly failed: string };
+/** `beaten` is when the beat was sent, by the clock that all threads of a process share. */
+export type FromThread = { readonly beaten: bigint } | { readonly lost: number } | { readonly failed: string };
 
 const beatEveryMs = 10_000;
 const deafAfterMs = 120_000;
@@ -46,7 +49,7 @@ const threadUrl = new URL(`./pulse-thread${extname(import.meta.url)}`, import.me
 export function startPulse(
   { url, applicationName, everyMs = beatEveryMs, silentAfterMs = deafAfterMs }: Options,
   first: Sign,
-  { lost, failed }: PulseEvents,
+  { beaten, lost, failed }: PulseEvents,
 ): Pulse {
   let sign = first;
   let isStopping = false;
@@ -57,7 +60,8 @@ export function startPulse(
     const given: ThreadOptions = { url, applicationName, everyMs, silentAfterMs, sign };
     const begun = new Worker(threadUrl, { workerData: given });
     begun.on('message', (said: FromThread) => {
-      if ('lost' in said) lost(said.lost);
+      if ('beaten' in said) beaten(Number(process.hrtime.bigint() - said.beaten) / 1e6);
+      else if ('lost' in said) lost(said.lost);
       else failed(new Error(said.failed));
     });
     begun.on('error', failed);

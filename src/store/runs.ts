@@ -131,11 +131,11 @@ export function runStore(database: Database) {
 
     /**
      * Records what an attempt came to. False: it is not ours any more, and nothing was written. Calls are joined. Words that
-     * PostgreSQL refuses (NUL) are left out: how a run ended is kept whatever it said.
+     * PostgreSQL refuses (NUL), or that are no JSON, are left out: how a run ended is kept whatever it said.
      */
     record: async (record: RunRecord): Promise<boolean> => {
       try {
-        return await records.add(record);
+        return await records.add(isJson(record.result) ? record : withoutWords(record));
       } catch (fault) {
         if (!blamesOneRow(fault)) throw fault;
         return await records.add(withoutWords(record));
@@ -272,6 +272,15 @@ export function runStore(database: Database) {
 /** JSON, a value a line: text that holds no line break of its own, and is split faster than an array's is read. */
 function inLines(values: readonly unknown[]): string {
   return values.map((value) => JSON.stringify(value)).join('\n');
+}
+
+function isJson(value: unknown): boolean {
+  try {
+    JSON.stringify(value);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 type Claim = { readonly ids: readonly number[]; readonly owner: number; readonly node: string; readonly now: Date };

@@ -1,7 +1,7 @@
 // The statements of upkeep: what waits, what shall be cancelled, what a node that is gone held, what is old.
 
 import type { Database } from './database.ts';
-import type { ClaimedRun } from './runs.ts';
+import type { ClaimedRun, RunRecord } from './runs.ts';
 
 /** The statements of upkeep. */
 export function upkeepStatements({ sql }: Database) {
@@ -54,18 +54,35 @@ export function upkeepStatements({ sql }: Database) {
       return rows.map((row) => row.id);
     },
 
+    /** Which runs an incarnation holds, with their epochs. Goes through all that is unfinished. */
+    idsHeldBy: async (owner: number): Promise<{ id: number; epoch: number }[]> =>
+      await sql<{ id: number; epoch: number }[]>`
+        select run_id as id, epoch from belfry.unfinished where owner = ${owner} and state = 'running'`,
+
     /**
-     * Gives back what an incarnation holds and does not know, claimed before `before`: the answer to its claim got lost. The attempt was
-     * not made and does not count. Goes through all that is unfinished.
+     * Gives back what an incarnation holds and does not know: the answer to its claim got lost. The attempt was not made and does not
+     * count. Answers those that it still held with that epoch.
      */
-    giveBack: async (owner: number, known: readonly number[], before: Date): Promise<number[]> => {
+    giveBack: async (owner: number, held: readonly { readonly id: number; readonly epoch: number }[]): Promise<number[]> => {
+      const ids = held.map(({ id }) => id);
       const rows = await sql<{ id: number }[]>`
         update belfry.unfinished u
            set state = case when u.attempt > 1 then 'retrying' else 'queued' end, attempt = u.attempt - 1, epoch = u.epoch + 1,
                owner = null, sent_at = null, sends = 0, begun_at = null, started_at = case when u.attempt > 1 then u.started_at end
-         where u.owner = ${owner} and u.state = 'running' and u.begun_at < ${before} and u.run_id <> all (${known}::bigint[])
+          from unnest(${ids}::bigint[], ${held.map(({ epoch }) => epoch)}::integer[]) as given (id, epoch)
+         where u.run_id = any (${ids}::bigint[]) and u.run_id = given.id and u.epoch = given.epoch and u.owner = ${owner} and u.state = 'running'
         returning u.run_id as id`;
       return rows.map((row) => row.id);
+    },
+
+    /** Whether just this attempt, as it is told here, stands with its run. */
+    isRecorded: async ({ id, note }: RunRecord): Promise<boolean> => {
+      const { attempt, node, started_at, finished_at, outcome } = note;
+      const rows = await sql`
+        select from (select attempts from belfry.results where run_id = ${id} union all select attempts from belfry.unfinished where run_id = ${id}) as r
+         where exists (select from unnest(r.attempts) as told (note)
+                        where told.note::jsonb @> ${JSON.stringify({ attempt, node, started_at, finished_at, outcome })}::jsonb)`;
+      return rows.length > 0;
     },
 
     /**

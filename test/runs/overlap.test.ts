@@ -46,11 +46,14 @@ async function killedDuring(overlap: string) {
       jobs,
       nodes,
       isClockRight: () => true,
+      replay: nothingToReplay,
       retentionMs: undefined,
     });
   };
   return { states, take, settle };
 }
+
+const nothingToReplay = () => Promise.resolve();
 
 describe('with a node killed while its run is on, what is due next', () => {
   test('skip: is skipped until that run is settled', async () => {

@@ -7,6 +7,7 @@ import { beginWork } from '../../src/observe/tracing.ts';
 import { makeEvents, type RunEvent } from '../../src/runs/events.ts';
 import type { Policy } from '../../src/runs/lifecycle.ts';
 import { perform } from '../../src/runs/perform.ts';
+import type { Spool } from '../../src/runs/spool.ts';
 import type { ClaimedRun } from '../../src/store/runs.ts';
 import { standingClock } from '../support/clock.ts';
 import {
@@ -45,10 +46,12 @@ async function claimed(
   return run;
 }
 
+const recordAtLast: Spool['record'] = async (_run, record) => ((await stores.runs.record(record)) ? 'recorded' : 'too_late');
+
 /** The node, whose executor of type `noop` does this. */
 function nodeOf(execute: (request: AttemptRequest) => Promise<AttemptResult>) {
   const clock = standingClock(afterAll);
-  const { log, lines } = keptLog();
+  const { log, lines, messages } = keptLog();
   const events = makeEvents();
   const told: RunEvent[] = [];
   events.on((event) => told.push(event));
@@ -61,10 +64,11 @@ function nodeOf(execute: (request: AttemptRequest) => Promise<AttemptResult>) {
     beginWork,
     jobs: stores.jobs,
     previous: stores.runs.ended,
-    record: stores.runs.record,
+    recordAtLast,
+    unrecorded: new Set<number>(),
     events,
   };
-  return { deps, clock, lines, told };
+  return { deps, clock, lines, messages, told };
 }
 
 /** What a run came to whose attempt came to this. */
@@ -274,18 +278,21 @@ describe('a result', () => {
     assert.deepEqual([state, error], ['failed', 'what it said could not be stored']);
   });
 
-  for (const [what, signal, outages, state, message] of [
-    ['is recorded when it is back', new AbortController().signal, 5, 'succeeded', 'execed_job'],
-    ['is left to the next start by a node that stops', AbortSignal.abort('interrupted'), 5, 'running', 'record_failed'],
-  ] as const) {
-    test(`that comes while PostgreSQL is away ${what}`, async () => {
+  for (const [what, answer, message, isUnrecorded] of [
+    ['that is recorded', () => Promise.resolve('recorded'), 'execed_job', false],
+    ['that came too late', () => Promise.resolve('too_late'), 'result_came_too_late', false],
+    ['that waits in a file for the next start', () => Promise.resolve('kept'), 'kept_result', true],
+    ['that will not be recorded', () => Promise.reject(new Error('refused')), 'record_failed', true],
+  ] as [string, Spool['record'], string, boolean][]) {
+    test(`${what} is told as that${isUnrecorded ? ', and its run remembered as begun' : ''}`, async () => {
       const run = await claimed();
-      const { deps, lines } = nodeOf(() => Promise.resolve(done));
-      let left: number = outages;
-      const record: typeof deps.record = (each) => (left-- > 0 ? Promise.reject(new Error('away')) : stores.runs.record(each));
-      await perform({ ...deps, record, clock: { ...deps.clock, sleep: () => Promise.resolve() } }, run, signal);
-      assert.equal((await runNow(stores, run.id)).state, state);
-      assert.deepEqual(lines.map(({ msg }) => msg).join(), `record_delayed,${message}`);
+      let wasUnrecorded = false;
+      const { deps, messages } = nodeOf(() => {
+        wasUnrecorded = deps.unrecorded.has(run.id);
+        return Promise.resolve(done);
+      });
+      await perform({ ...deps, recordAtLast: answer }, run, new AbortController().signal);
+      assert.deepEqual([messages(), wasUnrecorded, deps.unrecorded.has(run.id)], [[message], true, isUnrecorded]);
     });
   }
 });

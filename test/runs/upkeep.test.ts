@@ -3,11 +3,9 @@
 import assert from 'node:assert/strict';
 import test, { beforeEach, describe } from 'node:test';
 import type { Policy } from '../../src/runs/lifecycle.ts';
-import { settle, skipUnserved, startUpkeep, upkeep } from '../../src/runs/upkeep.ts';
-import type { NodeRow } from '../../src/store/nodes.ts';
+import { settle, startUpkeep, upkeep } from '../../src/runs/upkeep.ts';
 import type { ClaimedRun } from '../../src/store/runs.ts';
-import { until } from '../support/belfry.ts';
-import { standingClock } from '../support/clock.ts';
+import { housesOn } from '../support/house.ts';
 import {
   afterAll,
   claim,
@@ -26,35 +24,15 @@ import {
   statesOf,
   torn,
 } from '../support/jobs.ts';
-import { keptLog } from '../support/log.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
 
 const { url } = await testDatabase(test);
 const stores = openStores(test, url);
 const { runs, nodes } = stores;
+const houseOf = housesOn(stores);
 
 beforeEach(() => clear(stores));
 test.afterEach(async () => assert.deepEqual(await torn(stores), []));
-
-function houseOf(given = stores, retentionMs?: number, living: NodeRow[] = []) {
-  const clock = standingClock(seconds(7200));
-  const { log, lines, messages } = keptLog();
-  return {
-    deps: {
-      clock,
-      log,
-      runs: given.runs,
-      jobs: given.jobs,
-      nodes: given.nodes,
-      isClockRight: () => true,
-      living: (): NodeRow[] => living,
-      retentionMs,
-    },
-    clock,
-    lines,
-    messages,
-  };
-}
 
 async function claimedBy(node: number, policy: Partial<Policy> = {}, count = 1): Promise<ClaimedRun[]> {
   const job = await placeJob(stores, { overlap: 'allow', policy: { ...plainPolicy, ...policy } });
@@ -131,11 +109,36 @@ describe('the runs of a node that has ended', () => {
       const node = await placeNode(stores, `gone ${round}`);
       const held = await claimedBy(node, { retry: thrice, onLost: 'retry' }, 30);
       await nodes.end(node, 'lost');
-      const houses = [houseOf(), houseOf(other)];
+      const houses = [houseOf(), houseOf({ on: other })];
       await Promise.all(houses.map(({ deps }) => upkeep(deps)));
       assert.equal(houses.flatMap(({ messages }) => messages()).length, 30);
       for (const { id } of held) assert.equal((await runNow(stores, id)).attempts.length, 1);
     }
+  });
+
+  test('are not settled before what waits in files for them is recorded', async () => {
+    const node = await placeNode(stores, 'gone');
+    const [kept = assert.fail(), lost = assert.fail()] = await claimedBy(node, {}, 2);
+    await nodes.end(node, 'lost');
+    const { deps, lines } = houseOf();
+    const replayed: string[] = [];
+    const replay = async (name: string): Promise<void> => {
+      replayed.push(name);
+      await runs.record(outcome(kept));
+    };
+    assert.equal(await settle({ ...deps, replay }, node), 1);
+    assert.deepEqual(await statesOf(stores, [kept.id, lost.id]), ['succeeded', 'failed']);
+    assert.deepEqual([replayed, lines.map(({ run }) => run)], [[`node ${node}`], [lost.id]]);
+  });
+
+  test('stay until those files could be recorded', async () => {
+    const node = await placeNode(stores, 'gone');
+    const [run = assert.fail()] = await claimedBy(node);
+    await nodes.end(node, 'lost');
+    const replay = () => Promise.reject(new Error('PostgreSQL is away'));
+    await assert.rejects(upkeep({ ...houseOf().deps, replay }), /PostgreSQL is away/);
+    assert.deepEqual([(await runNow(stores, run.id)).state, await nodes.unsettled()], ['running', [node]]);
+    await upkeep(houseOf().deps);
   });
 
   test('whose result came all the same keep it', async () => {
@@ -211,7 +214,7 @@ describe('upkeep', () => {
 
   test('forgets what ended longer ago than it is kept, and comes back soon while there is more', async () => {
     const [old, young] = [await ended(3, seconds(3600)), await ended(2, seconds(3601))];
-    const { deps, clock } = houseOf(stores, 3_600_000);
+    const { deps, clock } = houseOf({ retentionMs: 3_600_000 });
     assert.equal(await upkeep(deps), 1000);
     clock.pass(1);
     const waits = [await upkeep(deps), await upkeep(deps), await upkeep(deps)];
@@ -230,7 +233,7 @@ describe('upkeep', () => {
 
   test('forgets nothing by a clock that may be wrong', async () => {
     const old = await ended(2, seconds(-1_000_000_000));
-    await upkeep({ ...houseOf(stores, 3_600_000).deps, isClockRight: () => false });
+    await upkeep({ ...houseOf({ retentionMs: 3_600_000 }).deps, isClockRight: () => false });
     assert.equal((await statesOf(stores, old)).length, 2);
   });
 
@@ -251,56 +254,5 @@ describe('upkeep', () => {
     await loop.stop();
     assert.equal((await runNow(stores, run.id)).state, 'failed');
     assert.deepEqual(messages(), ['upkeep_failed', 'lost_job']);
-  });
-});
-
-describe('a run that only some nodes may take', { timeout: 30_000 }, () => {
-  const node: NodeRow = {
-    incarnation: 1,
-    name: 'n1',
-    duties: ['worker'],
-    slots: 1,
-    busy: 0,
-    beat: 0,
-    labels: ['gpu', 'ssd'],
-    isDraining: false,
-  };
-
-  async function waiting(...lanes: string[]): Promise<number[]> {
-    const ids: number[] = [];
-    for (const runOn of lanes) ids.push(...(await queueRuns(stores, await placeJob(stores, { runOn }), 1)));
-    return ids;
-  }
-
-  test('is skipped when none of them lives for longer than its catch-up window', async () => {
-    const ids = await waiting('node:n1', 'label:gpu', 'label:ssd', 'node:n2', 'label:office', '');
-    const { deps, clock, lines } = houseOf(stores, undefined, [node, { ...node, name: 'web', duties: ['web'], labels: ['office'] }]);
-    clock.set(seconds(3600));
-    assert.equal(await skipUnserved(deps), 10_000);
-    assert.deepEqual(await statesOf(stores, ids), ['queued', 'queued', 'queued', 'queued', 'queued', 'queued']);
-    clock.set(seconds(3601));
-    assert.equal(await skipUnserved(deps), 1000);
-    assert.deepEqual(await statesOf(stores, ids), ['queued', 'queued', 'queued', 'skipped', 'skipped', 'queued']);
-    assert.equal((await runNow(stores, ids[3] ?? 0)).reason, 'no_node');
-    assert.deepEqual([lines[0]?.msg, lines[0]?.['runs']], ['skipped_unserved', 2]);
-  });
-
-  test('waits for one that drains, as that comes back', async () => {
-    const ids = await waiting('node:n1', 'label:gpu');
-    await skipUnserved(houseOf(stores, undefined, [{ ...node, isDraining: true }]).deps);
-    assert.deepEqual(await statesOf(stores, ids), ['queued', 'queued']);
-  });
-
-  test('waits a minute at first, for those that start when all do', async () => {
-    const ids = await waiting('node:n1');
-    const { deps, clock } = houseOf();
-    const loop = startUpkeep(deps);
-    await clock.asleep(60_000);
-    clock.pass(59_999);
-    await clock.asleep(1000);
-    assert.deepEqual(await statesOf(stores, ids), ['queued']);
-    clock.pass(1);
-    await until(async () => (await statesOf(stores, ids)).includes('skipped') || undefined);
-    await loop.stop();
   });
 });

@@ -213,19 +213,6 @@ describe('a run that shall be stopped', () => {
   });
 });
 
-describe('a run that its node does not know', () => {
-  test('goes back as if its attempt had not been made', async () => {
-    const [lost = 0, known = 0, young = 0] = await queueRuns(stores, await placeJob(stores, { overlap: 'allow' }), 3);
-    await claim(stores, [lost, known], me, seconds(100));
-    await claim(stores, [young], me, seconds(200));
-    assert.deepEqual(await runs.giveBack(me, [known], seconds(150)), [lost]);
-    const { state, attempt, owner } = (await wayOf(stores, lost)) ?? {};
-    assert.deepEqual({ state, attempt, owner }, { state: 'queued', attempt: 0, owner: null });
-    const [again] = await claim(stores, [lost], them);
-    assert.deepEqual([again?.attempt, again?.epoch], [1, 3]);
-  });
-});
-
 test('a node that ends leaves the lanes that it served', async () => {
   await nodes.end(them, 'stopped');
   const [run = assert.fail(), ...more] = await fire(stores, await placeJob(stores, { runOn: 'all' }), noon);

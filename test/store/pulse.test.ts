@@ -21,10 +21,11 @@ async function nodeOf(t: TestContext, { to = url, silentAfterMs = 60_000 } = {})
   const incarnation = await placeNode(stores, t.name);
   const lost: number[] = [];
   const faults: string[] = [];
+  const answered: number[] = [];
   const pulse: Pulse = startPulse(
     { url: to, applicationName: t.name, everyMs: 20, silentAfterMs },
     { incarnation, busy: 0 },
-    { lost: (which) => lost.push(which), failed: (fault) => faults.push(messageOf(fault)) },
+    { beaten: (agoMs) => answered.push(agoMs), lost: (which) => lost.push(which), failed: (fault) => faults.push(messageOf(fault)) },
   );
   t.after(() => pulse.stop());
   const row = (which = incarnation): Promise<Row> => rowOf(which);
@@ -33,7 +34,7 @@ async function nodeOf(t: TestContext, { to = url, silentAfterMs = 60_000 } = {})
     const { beat } = await rowOf(which);
     await until(async () => (await rowOf(which)).beat >= beat + count || undefined);
   };
-  return { incarnation, pulse, lost, faults, row, beats };
+  return { incarnation, pulse, lost, faults, answered, row, beats };
 }
 
 async function rowOf(incarnation: number): Promise<Row> {
@@ -52,8 +53,10 @@ function block(ms: number): void {
 
 describe('a pulse', limit, () => {
   test('beats from its start on, and says how many slots are taken', async (t) => {
-    const { incarnation, pulse, row, beats } = await nodeOf(t);
+    const { incarnation, pulse, row, beats, answered } = await nodeOf(t);
     await beats(3);
+    await until(() => answered.length > 2 || undefined);
+    assert.ok(answered.every((agoMs) => agoMs >= 0));
     assert.equal((await row()).busy, 0);
     pulse.live({ incarnation, busy: 7 });
     await until(async () => (await row()).busy === 7 || undefined);

@@ -154,6 +154,18 @@ describe('over fifty thousand runs', { timeout: 120_000 }, () => {
     ['claiming', 1000, async () => claimable().then((ids) => () => runs.claim({ ids, owner: 1, node: 'a', now }))],
     ['recording', 1000, async () => held().then((all) => () => Promise.all(all.map((run) => runs.record(outcome(run)))))],
     ['asking what a node holds', 1000, async () => () => runs.heldBy(1)],
+    ['asking which runs a node holds', 1000, async () => () => runs.idsHeldBy(1)],
+    ['giving back claims', 1000, async () => held().then((all) => () => runs.giveBack(1, all.slice(0, 1)))],
+    [
+      'asking whether a result was recorded',
+      500,
+      async () =>
+        held().then(
+          ([run]) =>
+            () =>
+              runs.isRecorded(outcome(run ?? assert.fail())),
+        ),
+    ],
     ['asking what shall be stopped', 1000, async () => () => runs.toCancel(1)],
     ['cancelling what has not begun', 1000, async () => () => runs.cancelWaiting(now)],
     ['freeing what waits for nothing', 2000, async () => () => runs.unblock()],

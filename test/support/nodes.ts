@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { makeHeartbeat, type Heartbeat } from '../../src/heartbeat.ts';
 import type { NewNode } from '../../src/store/nodes.ts';
-import { startPulse } from '../../src/store/pulse.ts';
+import { startPulse, type Pulse, type PulseEvents, type Sign } from '../../src/store/pulse.ts';
 import { standingClock, type StandingClock } from './clock.ts';
 import type { Stores } from './jobs.ts';
 import { keptLog } from './log.ts';
@@ -16,6 +16,8 @@ type Given = {
   labels?: string[];
   nodes?: Stores['nodes'];
   beatEveryMs?: number;
+  /** A beat of another kind than the real one. */
+  startPulse?: (first: Sign, events: PulseEvents) => Pulse;
   replaced?: (incarnation: number) => Promise<void>;
 };
 
@@ -24,10 +26,8 @@ export function nodesOn(url: string, stores: Pick<Stores, 'nodes'>) {
   return { nodeOf, beatOf, rowOf };
 
   /** A node with its own clock; `steps` lets it beat so many times, `ms` of its time apart. */
-  async function nodeOf(
-    t: { after: (fn: () => Promise<void>) => void },
-    { name, duties = ['worker'], slots = 10, labels = [], nodes = stores.nodes, beatEveryMs = 600_000, replaced }: Given,
-  ) {
+  async function nodeOf(t: { after: (fn: () => Promise<void>) => void }, given: Given) {
+    const { name, duties = ['worker'], slots = 10, labels = [], nodes = stores.nodes, beatEveryMs = 600_000 } = given;
     const clock = standingClock();
     const { log, messages } = keptLog();
     const self: NewNode = { name, version: 'test', address: undefined, pid: 1, duties, slots, labels };
@@ -39,13 +39,14 @@ export function nodesOn(url: string, stores: Pick<Stores, 'nodes'>) {
         log,
         nodes,
         // Of its own time: it beats once when it starts, and then when the tests are long over.
-        startPulse: (first, events) => startPulse({ url, applicationName: 'belfry test', everyMs: beatEveryMs }, first, events),
+        startPulse:
+          given.startPulse ?? ((first, events) => startPulse({ url, applicationName: 'belfry test', everyMs: beatEveryMs }, first, events)),
         self,
         busy: () => 3,
         onLost: () => timesLost++,
         onDrain: (isDraining) => drains.push(isDraining),
       },
-      replaced ?? (() => Promise.resolve()),
+      given.replaced ?? (() => Promise.resolve()),
     );
     t.after(() => heartbeat.stop());
     return {

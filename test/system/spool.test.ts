@@ -1,0 +1,101 @@
+// PostgreSQL goes away while runs are under way: what they came to is not lost, whoever ends meanwhile.
+
+import assert from 'node:assert/strict';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { folder, limitMs, processesOf, processesOfRun, startBelfry, until, type Belfry } from '../support/belfry.ts';
+import { testDatabase } from '../support/postgres.ts';
+import { startProxy } from '../support/proxy.ts';
+
+/** Each attempt signs outside of Belfry, and ends when the file `go` is there. */
+const target = 'echo $BELFRY_ATTEMPT >> ledger; until [ -e go ]; do sleep 0.1; done; echo finished';
+
+describe('a result that comes while PostgreSQL is away', { timeout: 3 * limitMs, concurrency: 2 }, () => {
+  test('is recorded when it is back, by a Belfry that goes on', async (t) => {
+    const { belfry, proxy, run, finish, files } = await place(t);
+    await proxy.down();
+    await finish();
+    assert.equal((await belfry.logged(({ msg }) => msg === 'record_delayed'))['run'], run);
+    await until(async () => (await files()).length === 1 || undefined);
+    await proxy.up();
+    const { state, attempts } = await belfry.finished(run);
+    assert.deepEqual([state, attempts.length], ['succeeded', 1]);
+    await until(async () => (await files()).length === 0 || undefined);
+    assert.equal((await belfry.logged(({ msg, run: id }) => msg === 'execed_job' && id === run))['outcome'], 'succeeded');
+  });
+
+  for (const fault of ['down', 'silence'] as const) {
+    test(`is recorded by the next start when Belfry is told to stop meanwhile (${fault}), which does not wait for PostgreSQL`, async (t) => {
+      const { cwd, belfry, start, proxy, run, finish, files } = await place(t);
+      await proxy[fault]();
+      const ending = belfry.end('SIGTERM');
+      await belfry.logged(({ msg }) => msg === 'stopping');
+      await finish();
+      assert.deepEqual(await ending, { code: 0, signal: null });
+      // Not the hour that runs may take to finish.
+      assert.equal((await files()).length, 1);
+      assert.deepEqual(processesOf(cwd), []);
+
+      if (fault === 'down') await proxy.up();
+      await assertReplayed(await start(), run, cwd, files);
+    });
+  }
+
+  test('is recorded by the next start when Belfry is killed meanwhile (kill -9), before anything is settled as lost', async (t) => {
+    const { cwd, belfry, start, proxy, run, finish, files } = await place(t);
+    const other = await belfry.trigger('other');
+    await until(() => processesOfRun(cwd, other)[0]);
+    await proxy.down();
+    await finish();
+    await until(async () => (await files()).length === 1 || undefined);
+    await belfry.end('SIGKILL');
+    await proxy.up();
+    const again = await start();
+    await assertReplayed(again, run, cwd, files);
+    assert.equal((await again.finished(other)).reason, 'lost');
+  });
+});
+
+describe('a Belfry cut off from PostgreSQL', { timeout: 3 * limitMs }, () => {
+  test('ends its runs before others may begin them, where on_cut_off says so, and records that when it is back', async (t) => {
+    const { cwd, belfry, proxy, run } = await place(t, 'worker.on_cut_off = "kill"\nworker.kill_grace = "10m"');
+    await proxy.down();
+    await until(() => processesOfRun(cwd, run).length === 0 || undefined, 2 * limitMs);
+    assert.ok(belfry.lines.some(({ msg, lease_left_ms: left }) => msg === 'cut_off' && Number(left) > 15_000));
+    await proxy.up();
+    const { error } = await until(
+      async () => (await belfry.records({ name: 'long' })).find(({ attempts }) => attempts.length > 0)?.attempts[0],
+    );
+    assert.match(String(error), /interrupted/);
+  });
+});
+
+async function assertReplayed(belfry: Belfry, run: number, cwd: string, files: () => Promise<string[]>): Promise<void> {
+  const { state, reason, failed_cnt: failed, attempts } = await belfry.finished(run);
+  assert.deepEqual([state, reason, failed, attempts.length], ['succeeded', null, 0, 1]);
+  assert.equal((await belfry.resultOf(run))['out'], 'finished\n');
+  assert.deepEqual(await files(), []);
+  assert.ok(belfry.lines.some(({ msg, run: id }) => msg === 'replayed_result' && id === run));
+  assert.ok(!belfry.lines.some(({ msg, run: id }) => msg === 'lost_job' && id === run));
+  assert.deepEqual(await readFile(join(cwd, 'ledger'), 'utf8'), '1\n');
+}
+
+/** A Belfry whose PostgreSQL is behind a proxy, and a run of it that ends with `finish`. */
+async function place(t: { after(fn: () => Promise<void>): void }, config = '') {
+  const { url } = await testDatabase(t, 'empty');
+  const proxy = await startProxy(t, url);
+  const cwd = await folder(t);
+  const start = () =>
+    startBelfry({ cwd, config: `shutdown_grace = "1h"\n${config}`, env: { BELFRY_DATABASE_URL: proxy.url, BELFRY_NODE: 'one' } });
+  const belfry = await start();
+  const job = { expr: '@yearly', on_lost: 'retry', retry: { delay: '100ms' } };
+  await belfry.create({ ...job, name: 'long', command: { type: 'shell', target } });
+  await belfry.create({ ...job, name: 'other', on_lost: 'fail', command: { type: 'shell', target: 'sleep 1000' } });
+  const run = await belfry.trigger('long');
+  await until(() => processesOfRun(cwd, run).find(({ name }) => name === 'sleep'));
+  const finish = () => writeFile(join(cwd, 'go'), '');
+  const files = async () =>
+    (await readdir(join(cwd, 'data'), { recursive: true }).catch(() => [])).filter((file) => file.endsWith('.json'));
+  return { cwd, belfry, start, proxy, run, finish, files };
+}
