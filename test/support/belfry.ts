@@ -26,6 +26,10 @@ type Options = {
   readonly env?: Record<string, string | undefined>;
   /** By `npm start`, which builds it, instead of from the source. */
   readonly npm?: boolean;
+  /** A program that becomes Belfry, with its arguments: `prlimit --nofile=64`. */
+  readonly under?: readonly string[];
+  /** Nobody reads what it logs. */
+  readonly isUnread?: boolean;
 };
 
 export type LogLine = Record<string, unknown> & { readonly msg: string; readonly time: string };
@@ -156,9 +160,9 @@ process.on('exit', () => {
 process.once('SIGTERM', () => process.exit(143));
 
 /** Starts a Belfry; does not wait for it to run. */
-export async function launchBelfry({ cwd, config, env, npm = false }: Options) {
+export async function launchBelfry({ cwd, config, env, npm = false, under = [], isUnread = false }: Options) {
   if (config !== undefined) await writeFile(join(cwd, 'config.toml'), config);
-  const [program, ...args] = npm ? ['npm', '--silent', 'start'] : [process.execPath, join(checkout, 'src/main.ts')];
+  const [program = '', ...args] = npm ? ['npm', '--silent', 'start'] : [...under, process.execPath, join(checkout, 'src/main.ts')];
   const elsewhere = npm ? { BELFRY_CONFIG: join(cwd, 'config.toml'), BELFRY_DATA_DIR: join(cwd, 'data') } : {};
   const child = spawn(program, args, {
     cwd: npm ? checkout : cwd,
@@ -177,10 +181,11 @@ export async function launchBelfry({ cwd, config, env, npm = false }: Options) {
   child.stderr.on('data', (chunk) => (stderr += String(chunk)));
   const lines: LogLine[] = [];
   const looking = new Set<() => void>();
-  createInterface(child.stdout).on('line', (line) => {
+  const read = (line: string): void => {
     lines.push(JSON.parse(line) as LogLine);
     for (const look of looking) look();
-  });
+  };
+  if (!isUnread) createInterface(child.stdout).on('line', read);
 
   /** The first log line that is like this, also one that came before; an end of the process is the end of waiting. */
   const logged = (isIt: (line: LogLine) => boolean): Promise<LogLine> => {

@@ -15,12 +15,16 @@ export type Proxy = {
   readonly up: () => Promise<void>;
   /** The connections there are stay open and carry nothing any more: half-open. New ones work. */
   readonly silence: () => void;
+  /** From now on every answer takes so many milliseconds longer. */
+  readonly slow: (ms: number) => void;
 };
 
 /** Starts a proxy in front of the server of a URL. */
 export async function startProxy(scope: Scope, to: string): Promise<Proxy> {
   const target = new URL(to);
   const pairs = new Set<{ near: Socket; far: Socket; isSilent: boolean }>();
+
+  let delayMs = 0;
 
   const accept = (near: Socket): void => {
     const far = connect(Number(target.port), target.hostname);
@@ -31,7 +35,9 @@ export async function startProxy(scope: Scope, to: string): Promise<Proxy> {
       [far, near],
     ] as const) {
       from.on('data', (chunk) => {
-        if (!pair.isSilent) into.write(chunk);
+        if (pair.isSilent) return;
+        if (delayMs === 0 || from === near) into.write(chunk);
+        else setTimeout(() => into.write(chunk), delayMs);
       });
       from.on('error', () => {});
       from.on('close', () => {
@@ -68,6 +74,9 @@ export async function startProxy(scope: Scope, to: string): Promise<Proxy> {
     },
     silence: () => {
       for (const pair of pairs) pair.isSilent = true;
+    },
+    slow: (ms) => {
+      delayMs = ms;
     },
   };
 }

@@ -113,8 +113,7 @@ export function wronglyCovered(rows: readonly Pick<Row, 'due_at' | 'last_due_at'
   }
   const [from = 0, to = 0] = [rows[0]?.due_at.getTime(), Math.max(0, ...covered.keys())];
   const wrong: string[] = [];
-  for (let at = from; at <= to; at += 1000)
-    if (covered.get(at) !== 1) wrong.push(`${new Date(at).toISOString()}: ${covered.get(at) ?? 0}`);
+  for (let at = from; at <= to; at += 1000) if (covered.get(at) !== 1) wrong.push(`${new Date(at).toISOString()}: ${covered.get(at) ?? 0}`);
   return wrong;
 }
 

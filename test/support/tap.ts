@@ -27,7 +27,7 @@ export async function startTap(scope: Scope, to: string): Promise<Tap> {
     const far = connect(Number(target.port), target.hostname);
     const { read } = makeReader();
     let held: Hold | undefined;
-    near.on('data', (chunk) => {
+    near.on('data', (chunk: Buffer) => {
       const texts = read(chunk);
       if (hold && !held && texts.some((text) => hold?.statement.test(text))) {
         held = hold;
@@ -36,7 +36,7 @@ export async function startTap(scope: Scope, to: string): Promise<Tap> {
         far.write(chunk);
       } else if (held?.when !== 'asked') far.write(chunk);
     });
-    far.on('data', (chunk) => {
+    far.on('data', (chunk: Buffer) => {
       if (!held) near.write(chunk);
       // ReadyForQuery, the last word of each answer. What follows of the question is on its way until then.
       else if (chunk.subarray(-6, -1).equals(Buffer.from([0x5a, 0, 0, 0, 5]))) held.reached();

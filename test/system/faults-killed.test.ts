@@ -126,7 +126,10 @@ fault(
       belfry = await at.start();
     }
     const ended = await belfry.finished(run);
-    assert.deepEqual([ended.state, ended.reason, ended.attempts.map(({ outcome }) => outcome)], ['failed', 'lost', ['lost', 'lost', 'lost']]);
+    assert.deepEqual(
+      [ended.state, ended.reason, ended.attempts.map(({ outcome }) => outcome)],
+      ['failed', 'lost', ['lost', 'lost', 'lost']],
+    );
     await settledWell(at, belfry);
   },
 );

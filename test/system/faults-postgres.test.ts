@@ -25,10 +25,7 @@ for (const mode of ['fast', 'immediate'] as const) {
       body,
     );
   } else {
-    fault(
-      { fault: 'PostgreSQL restarted (immediate)', seen: 'the same, after its recovery: nothing that was committed is gone' },
-      body,
-    );
+    fault({ fault: 'PostgreSQL restarted (immediate)', seen: 'the same, after its recovery: nothing that was committed is gone' }, body);
   }
 }
 
@@ -40,7 +37,10 @@ fault(
   (t) =>
     during(t, async (at, run) => {
       await server.stop('fast');
-      await execute(server.url, 'select 1').then(assert.fail, () => undefined);
+      await execute(server.url, 'select 1').then(
+        () => assert.fail(),
+        () => undefined,
+      );
       // The command ends while nobody can be told.
       await finish(at, run);
       await sleep(10_000);
@@ -49,7 +49,10 @@ fault(
 );
 
 fault(
-  { fault: 'PostgreSQL down at the start', seen: 'it is waited for, half a minute long; then Belfry says so in a sentence and exits with 69' },
+  {
+    fault: 'PostgreSQL down at the start',
+    seen: 'it is waited for, half a minute long; then Belfry says so in a sentence and exits with 69',
+  },
   async (t) => {
     const at = await place(t, { url: await server.database() });
     await server.stop('fast');
@@ -66,64 +69,59 @@ fault(
   },
 );
 
-fault(
-  { fault: 'PostgreSQL ending all our connections', seen: 'they are opened anew; what was under way on them is asked again' },
-  (t) =>
-    during(t, async () => {
-      for (let round = 0; round < 5; round++) {
-        await execute(server.url, `select pg_terminate_backend(pid) from pg_stat_activity where datname like 'test%'`);
-        await sleep(300);
-      }
-    }),
+fault({ fault: 'PostgreSQL ending all our connections', seen: 'they are opened anew; what was under way on them is asked again' }, (t) =>
+  during(t, async () => {
+    for (let round = 0; round < 5; round++) {
+      await execute(server.url, `select pg_terminate_backend(pid) from pg_stat_activity where datname like 'test%'`);
+      await sleep(300);
+    }
+  }),
 );
 
-fault(
-  { fault: 'PostgreSQL read-only', seen: 'nothing is begun and nothing lost; when it may be written again all goes on' },
-  (t) =>
-    during(t, async (at, run) => {
-      await set('default_transaction_read_only', 'on');
-      await finish(at, run);
-      await sleep(5000);
-      await set('default_transaction_read_only', 'off');
-    }),
+fault({ fault: 'PostgreSQL read-only', seen: 'nothing is begun and nothing lost; when it may be written again all goes on' }, (t) =>
+  during(t, async (at, run) => {
+    await set('default_transaction_read_only', 'on');
+    await finish(at, run);
+    await sleep(5000);
+    await set('default_transaction_read_only', 'off');
+  }),
 );
 
-fault(
-  { fault: 'a table of ours locked by somebody else', seen: 'what needs it waits; when it is free all goes on' },
-  (t) =>
-    during(t, async (at, run) => {
-      const client = new Client(at.url);
-      await client.connect();
-      await client.query('begin');
-      await client.query('lock table belfry.unfinished, belfry.results, belfry.cursors in access exclusive mode');
-      await finish(at, run);
-      await sleep(6000);
-      await client.end();
-    }),
+fault({ fault: 'a table of ours locked by somebody else', seen: 'what needs it waits; when it is free all goes on' }, (t) =>
+  during(t, async (at, run) => {
+    const client = new Client(at.url);
+    await client.connect();
+    await client.query('begin');
+    await client.query('lock table belfry.unfinished, belfry.results, belfry.cursors in access exclusive mode');
+    await finish(at, run);
+    await sleep(6000);
+    await client.end();
+  }),
 );
 
-fault(
-  { fault: 'PostgreSQL out of connections', seen: 'what finds none is tried again until there are some' },
-  (t) =>
-    during(t, async (at, run) => {
-      const isOver = new AbortController();
-      const hogs = Array.from({ length: 40 }, () => hog(isOver.signal));
-      const whose = `datname = '${new URL(at.url).pathname.slice(1)}'`;
-      const client = new Client(server.url);
-      await client.connect();
+fault({ fault: 'PostgreSQL out of connections', seen: 'what finds none is tried again until there are some' }, (t) =>
+  during(t, async (at, run) => {
+    const ours = `datname = '${new URL(at.url).pathname.slice(1)}'`;
+    const client = new Client(server.url);
+    await client.connect();
+    const isOver = new AbortController();
+    const hogs = Array.from({ length: 40 }, () => hog(isOver.signal));
+    try {
       // Whenever one of ours ends, one of theirs takes its place.
       await until(async () => {
-        await client.query(`select pg_terminate_backend(pid) from pg_stat_activity where ${whose}`);
+        await client.query(`select pg_terminate_backend(pid) from pg_stat_activity where ${ours}`);
         await sleep(200);
-        const { rowCount } = await client.query(`select 1 from pg_stat_activity where ${whose}`);
+        const { rowCount } = await client.query(`select 1 from pg_stat_activity where ${ours}`);
         return rowCount === 0 || undefined;
       });
       await finish(at, run);
       await sleep(4000);
+    } finally {
       isOver.abort();
-      await client.end();
       await Promise.all(hogs);
-    }),
+      await client.end();
+    }
+  }),
 );
 
 fault(

@@ -112,7 +112,8 @@ fault(
     const run = await begin(at, belfry, 'sleep 2');
     for (let count = 1; count <= 50; count++) {
       process.kill(belfry.pid, 'SIGHUP');
-      if (count % 10 === 0) await until(() => belfry.lines.filter(({ msg }) => msg === 'reloaded_config').length >= count / 10 || undefined);
+      if (count % 10 === 0)
+        await until(() => belfry.lines.filter(({ msg }) => msg === 'reloaded_config').length >= count / 10 || undefined);
     }
     assert.deepEqual(outcomes(await belfry.finished(run)), ['succeeded']);
     await settledWell(at, belfry);
