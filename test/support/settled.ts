@@ -111,7 +111,8 @@ export function wronglyCovered(rows: readonly Pick<Row, 'due_at' | 'last_due_at'
     if (seconds !== count) continue;
     for (let at = first.getTime(); at <= (last ?? first).getTime(); at += 1000) covered.set(at, (covered.get(at) ?? 0) + 1);
   }
-  const [from = 0, to = 0] = [rows[0]?.due_at.getTime(), Math.max(0, ...covered.keys())];
+  const from = rows[0]?.due_at.getTime() ?? 0;
+  const to = Math.max(0, ...covered.keys());
   const wrong: string[] = [];
   for (let at = from; at <= to; at += 1000) if (covered.get(at) !== 1) wrong.push(`${new Date(at).toISOString()}: ${covered.get(at) ?? 0}`);
   return wrong;

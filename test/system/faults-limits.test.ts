@@ -2,10 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chown, mkdir, rm, statfs, writeFile } from 'node:fs/promises';
+import { chown, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { folder, freePort, launchBelfry, processesOfRun, startBelfry, until } from '../support/belfry.ts';
+import { freePort, launchBelfry, processesOfRun, startBelfry, until } from '../support/belfry.ts';
 import { fault } from '../support/faults.ts';
 import { execute } from '../support/postgres.ts';
 import { startServer } from '../support/server.ts';
@@ -108,14 +109,16 @@ fault(
     seen: 'nothing is begun that could not be written down; when there is room (and PostgreSQL is up, which may have to be started again) all goes on',
   },
   async (t) => {
-    const disk = join(await folder(t), 'disk');
-    await mkdir(disk);
+    const disk = await mkdtemp(join(tmpdir(), 'belfry-disk-'));
     try {
       execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=160m,mode=755', 'tmpfs', disk], { stdio: 'pipe' });
     } catch (thrown) {
       return loudlySkipped(t, `a small disk has to be mounted, which only root may: ${String(thrown)}`);
     }
-    t.after(() => void execFileSync('umount', ['--lazy', disk]));
+    t.after(async () => {
+      execFileSync('umount', ['--lazy', disk]);
+      await rm(disk, { recursive: true });
+    });
     const server = await startServer(t, { within: disk, settings: ['wal_init_zero=on'] });
     const at = await place(t, { url: await server.database() });
     const belfry = await at.start();
