@@ -162,7 +162,7 @@ process.once('SIGTERM', () => process.exit(143));
 /** Starts a Belfry; does not wait for it to run. */
 export async function launchBelfry({ cwd, config, env, npm = false, under = [], isUnread = false }: Options) {
   if (config !== undefined) await writeFile(join(cwd, 'config.toml'), config);
-  const [program = '', ...args] = npm ? ['npm', '--silent', 'start'] : [...under, process.execPath, join(checkout, 'src/main.ts')];
+  const [program, ...args] = npm ? ['npm', '--silent', 'start'] : [...under, process.execPath, join(checkout, 'src/main.ts')];
   const elsewhere = npm ? { BELFRY_CONFIG: join(cwd, 'config.toml'), BELFRY_DATA_DIR: join(cwd, 'data') } : {};
   const child = spawn(program, args, {
     cwd: npm ? checkout : cwd,

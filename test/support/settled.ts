@@ -130,14 +130,14 @@ export function wronglyDone(rows: readonly Done[], lines: readonly string[]): st
   return [...strangers, ...rows.flatMap((row) => wrongOf(row, entries.get(row.id) ?? []))];
 }
 
-function wrongOf({ id, state, attempts, policy, enters }: Done, entered: readonly number[]): string[] {
-  const unknown = attempts.find(({ outcome, attempt }) => outcome === 'lost' && entered.some((each) => each > attempt));
+function wrongOf({ id, state, attempts, policy, enters }: Done, made: readonly number[]): string[] {
+  const unknown = attempts.find(({ outcome, attempt }) => outcome === 'lost' && made.some((each) => each > attempt));
   const isRetriedWhenLost = policy?.onLost === 'retry';
   return [
-    ...(new Set(entered).size < entered.length ? [`an attempt of run ${id} was made twice`] : []),
-    ...(entered.length > (policy?.retry.maxAttempts ?? Infinity) ? [`run ${id} had ${entered.length} attempts`] : []),
+    ...(new Set(made).size < made.length ? [`an attempt of run ${id} was made twice`] : []),
+    ...(made.length > (policy?.retry.maxAttempts ?? Infinity) ? [`run ${id} had ${made.length} attempts`] : []),
     ...(unknown && !isRetriedWhenLost ? [`run ${id} was tried again after attempt ${unknown.attempt}, of which nobody knew the end`] : []),
-    ...(enters && state === 'succeeded' && entered.length === 0 ? [`run ${id} has succeeded and was not done`] : []),
+    ...(enters && state === 'succeeded' && made.length === 0 ? [`run ${id} has succeeded and was not done`] : []),
   ];
 }
 

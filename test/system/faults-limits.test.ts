@@ -134,7 +134,7 @@ fault(
       );
       return await written.then(
         () => undefined,
-        (fault: unknown) => fault,
+        (thrown: unknown) => thrown,
       );
     });
     t.diagnostic(`PostgreSQL says: ${String(await full)}`);
