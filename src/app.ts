@@ -105,6 +105,8 @@ async function start(given: Given, stops: Stops): Promise<App> {
   const tickBell = makeBell(clock);
   const markerOf = (incarnation: number): string => `${installation}/${incarnation}`;
 
+  // Others have settled the runs of what they called lost; only here can be ended what it left running.
+  for (const incarnation of await store.nodes.lastLost(config.nodeName)) await killLeftovers(markerOf(incarnation));
   const heartbeat = await makeHeartbeat(
     {
       clock,
