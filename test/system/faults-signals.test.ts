@@ -78,7 +78,7 @@ describe('a signal', { timeout: 10 * limitMs, concurrency: 2 }, () => {
       const stopped = await at.start();
       await startSeconds(at, stopped);
       const retry = { max_attempts: 2, delay: '10ms' };
-      const then = 'case $((BELFRY_RUN_ID % 3)) in 0) sleep 0.1;; 1) sleep 2;; *) [ $BELFRY_ATTEMPT = 2 ] || sleep 1000;; esac';
+      const then = `case $((BELFRY_RUN_ID % 3)) in 0) sleep 0.1;; 1) sleep 2;; *) [ -e ${at.ledger}.go ] || sleep 1000;; esac`;
       for (let index = 0; index < 300; index++) {
         await stopped.create({ name: `one-${index}`, expr: '@yearly', retry, ...entered(at, then) });
       }
@@ -88,6 +88,7 @@ describe('a signal', { timeout: 10 * limitMs, concurrency: 2 }, () => {
       for (const home of at.homes.values()) assert.deepEqual(processesOf(home), []);
       const held = await execute(at.url, `select 1 from belfry.unfinished where state = 'running'`);
       assert.deepEqual(held, [], 'nothing is left to be settled');
+      await writeFile(`${at.ledger}.go`, '');
       const belfry = await at.start();
       await settledWell(at, belfry);
       const ends = await execute(
