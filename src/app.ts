@@ -101,6 +101,8 @@ async function start(given: Given, stops: Stops): Promise<App> {
   const spoolFolder = join(config.dataDir, 'spool', installation);
   const spool = makeSpool({ ...house, folder: spoolFolder, node: config.nodeName, stopping: stopping.signal });
   const keepingHouse = { ...house, replay: spool.replay };
+  // Others have settled the runs of what they called lost; only here can be ended what it left running.
+  for (const incarnation of await store.nodes.lastLost(config.nodeName)) await killLeftovers(markerOf(incarnation));
   const { failed } = given;
   const joining = { config, version, database, connections, house: keepingHouse, markerOf, worker: () => worker, failed };
   const heartbeat = await joinNodes(joining, stops);

@@ -54,6 +54,7 @@ async function answer(): Promise<void> {
 }
 
 async function start(): Promise<void> {
+  const hangup = reloadOnHangup();
   const [{ startApp }, { makeLog }] = await Promise.all([import('./app.ts'), import('./observe/log.ts')]);
   const loaded = await load().catch(endWith);
   const { config } = loaded;
@@ -71,7 +72,7 @@ async function start(): Promise<void> {
   try {
     const app = await startApp({ ...loaded, version: await version(), log, progress, signal: stopping.starting, failed });
     stopping.started(app);
-    reloadOnHangup(app, log);
+    hangup.started({ app, log, file: config.file });
     log.info({ node: config.nodeName, address: app.address }, 'running');
     if (app.address !== undefined) progress(`open ${app.address}`);
     progress('running; stop with Ctrl-C');
@@ -164,14 +165,28 @@ async function stop(app: App, log: Log, atOnce: AbortSignal): Promise<void> {
   }
 }
 
-/** SIGHUP reads the file again; with a fault in it the last good one stays. */
-function reloadOnHangup(app: App, log: Log): void {
+type Running = { readonly app: App; readonly log: Log; readonly file: string | undefined };
+
+/**
+ * SIGHUP reads the file again; with a fault in it, or without the file, the last good one stays. It is heard from the beginning on,
+ * as it would end a process that does not, and minded when Belfry runs: one time after the other.
+ */
+function reloadOnHangup(): { readonly started: (running: Running) => void } {
+  const { promise: started, resolve } = Promise.withResolvers<Running>();
+  let last: Promise<unknown> = started;
   process.on('SIGHUP', () => {
-    void load()
-      .then(({ definitions }) => app.reload(definitions))
-      .then(
-        () => log.info('reloaded_config'),
-        (fault: unknown) => log.error({ fault: messageOf(fault) }, 'reload_config_failed'),
-      );
+    last = last.then(async () => reload(await started));
   });
+  return { started: resolve };
+}
+
+async function reload({ app, log, file }: Running): Promise<void> {
+  try {
+    // By its name: a file that is gone is a fault now, not one that nobody ever wrote.
+    const { definitions } = await load(file);
+    await app.reload(definitions);
+    log.info('reloaded_config');
+  } catch (fault) {
+    log.error({ fault: messageOf(fault) }, 'reload_config_failed');
+  }
 }

@@ -19,9 +19,15 @@ export function makeLog(options: { readonly level: string; readonly format: 'aut
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: shownFault },
   };
-  if (!readable) return pino(common, inTurns(pino.destination(options.to ?? 1)));
-  const colorize = process.stdout.isTTY;
-  return pino(common, pretty({ colorize, translateTime: 'SYS:HH:MM:ss.l', sync: true, messageFormat: asSentence, hideObject: true }));
+  const out = inTurns(options.to === undefined ? patient(process.stdout) : pino.destination(options.to));
+  if (!readable) return pino(common, out);
+  const format = pretty.prettyFactory({
+    colorize: process.stdout.isTTY,
+    translateTime: 'SYS:HH:MM:ss.l',
+    messageFormat: asSentence,
+    hideObject: true,
+  });
+  return pino(common, { write: (line) => out.write(format(line)) });
 }
 
 /**
@@ -60,6 +66,31 @@ function inTurns(destination: DestinationStream): DestinationStream {
     write: (line) => {
       if (lines === '') setImmediate(flush);
       lines += line;
+    },
+  };
+}
+
+const mostWaiting = 4 * 1024 * 1024;
+
+/**
+ * Waits for nobody: what a reader has not read yet is kept up to a limit, and what comes beyond it is left out, counted, and told
+ * when there is room again. pino's own way to a pipe stops the whole process until somebody reads.
+ */
+function patient(stream: NodeJS.WriteStream): DestinationStream {
+  let leftOut = 0;
+  // Whoever read may have gone.
+  stream.on('error', () => {});
+  return {
+    write: (lines) => {
+      if (stream.writableLength > mostWaiting) {
+        leftOut += lines.split('\n').length - 1;
+        return;
+      }
+      if (leftOut > 0) {
+        stream.write(`${JSON.stringify({ level: 'warn', time: new Date().toISOString(), lines: leftOut, msg: 'log_lines_left_out' })}\n`);
+      }
+      leftOut = 0;
+      stream.write(lines);
     },
   };
 }

@@ -35,6 +35,8 @@ export function connectionTo({ url, applicationName, statementTimeoutMs = 0, pla
     search_path: 'belfry',
     statement_timeout: statementTimeoutMs,
     idle_in_transaction_session_timeout: '5s',
+    // A claim's second statement has to see what others have claimed since its first, whatever the database's default is.
+    default_transaction_isolation: 'read\\ committed',
     datestyle: 'ISO',
     timezone: 'UTC',
     // A session whose client vanished without a word holds its locks until the server notices: in a minute, not two hours.
@@ -44,7 +46,10 @@ export function connectionTo({ url, applicationName, statementTimeoutMs = 0, pla
     ...(plans === 'by_index' ? byIndex : {}),
   };
   const theirs = new URLSearchParams(url.split('?')[1]).get('options') ?? '';
-  const options = [encodeURIComponent(theirs), ...Object.entries(wanted).map(([name, value]) => `-c%20${name}=${value}`)].join('%20');
+  const options = [
+    encodeURIComponent(theirs),
+    ...Object.entries(wanted).map(([name, value]) => `-c%20${name}=${encodeURIComponent(value)}`),
+  ].join('%20');
   return {
     // In the URL and last there: the driver lets the URL win over its settings.
     connectionString: `${url}${url.includes('?') ? '&' : '?'}options=${options}`,

@@ -116,6 +116,15 @@ export function nodeStore({ sql }: Database) {
       return rows.length > 0;
     },
 
+    /** The last incarnations of a name that others called lost: since it stopped or was replaced in order. Few, in all. */
+    lastLost: async (name: string): Promise<number[]> => {
+      const rows = await sql<{ incarnation: number }[]>`
+        select incarnation from belfry.nodes
+         where name = ${name} and end_reason = 'lost'
+           and incarnation > coalesce((select max(incarnation) from belfry.nodes where name = ${name} and end_reason in ('stopped', 'replaced')), 0)`;
+      return rows.map((row) => row.incarnation);
+    },
+
     /** Incarnations that have ended and whose runs nobody has settled yet. Served by nodes_unsettled. */
     unsettled: async (): Promise<number[]> => {
       const rows = await sql<{ incarnation: number }[]>`

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { describe, test, type TestContext } from 'node:test';
 import { ask, httpHere, serve } from './subjects.ts';
 import { attempt, limit } from './support.ts';
+import { fault } from '../support/faults.ts';
 
 const http = httpHere();
 
@@ -31,19 +32,25 @@ describe('a redirect', limit, () => {
     assert.deepEqual([authorization, rest['x-api-key'], accept, rest['x-belfry-run-id']], [undefined, undefined, 'text/plain', '42']);
   });
 
-  for (const [where, location] of [
-    ['in a circle', '/'],
-    ['to a file', 'file:///etc/passwd'],
-    ['to metadata', 'http://169.254.169.254/latest'],
-    ['to where nobody listens', 'http://127.0.0.1:1/'],
-  ] as const) {
-    test(`${where} has failed, known to have gone no further`, async (t) => {
-      const { outcome, known, error } = await ask(t, (_, answer) => answer.writeHead(302, { location }).end(), { redirects: 5 });
-      assert.deepEqual([outcome, known], ['failed', true]);
-      assert.match(error ?? '', /^cannot follow the redirect: /);
-    });
-  }
+  fault({ fault: 'redirects in a circle', seen: 'they are followed once around; the attempt has failed and says so' }, (t) =>
+    goesNoFurther(t, '/'),
+  );
+  fault(
+    {
+      fault: 'a redirect to a private address',
+      seen: 'it is not followed where the address is not allowed; what the cloud keeps for itself never is',
+    },
+    (t) => goesNoFurther(t, 'http://169.254.169.254/latest'),
+  );
+  test('to a file has failed, known to have gone no further', (t) => goesNoFurther(t, 'file:///etc/passwd'));
+  test('to where nobody listens has failed, known to have gone no further', (t) => goesNoFurther(t, 'http://127.0.0.1:1/'));
 });
+
+async function goesNoFurther(t: TestContext, location: string): Promise<void> {
+  const { outcome, known, error } = await ask(t, (_, answer) => answer.writeHead(302, { location }).end(), { redirects: 5 });
+  assert.deepEqual([outcome, known], ['failed', true]);
+  assert.match(error ?? '', /^cannot follow the redirect: /);
+}
 
 describe('the guard of addresses', limit, () => {
   const metadata =

@@ -6,6 +6,7 @@ import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { ask, httpHere, type Routes, serve } from './subjects.ts';
 import { attempt, dueAt, limit, traceparent } from './support.ts';
+import { fault } from '../support/faults.ts';
 
 const http = httpHere();
 
@@ -126,7 +127,7 @@ describe('an HTTP answer', limit, () => {
     assert.equal(nonsense.retryAfterMs, undefined);
   });
 
-  test('without end is read up to the limit, kept in part, and judged by its status', async (t) => {
+  fault({ fault: 'an endless body', seen: 'it is read up to the limit, kept in part, and judged by its status' }, async (t) => {
     const { outcome, result } = await ask(t, (_, answer) => {
       const fill = (): void => void (answer.write('y'.repeat(65_536)) && setImmediate(fill));
       answer.on('drain', fill);
@@ -137,7 +138,7 @@ describe('an HTTP answer', limit, () => {
     assert.match(String(result['body']), /^y+\n… 786432 bytes left out …\ny+\n… not read on after 1048576 bytes …\n$/);
   });
 
-  test('that unpacks to gigabytes is unpacked up to the limit', async (t) => {
+  fault({ fault: 'a gzip bomb', seen: 'it is unpacked up to the limit, and judged by its status' }, async (t) => {
     const bomb = gzipSync(Buffer.alloc(100_000_000));
     const { outcome, result } = await ask(t, (_, answer) => answer.setHeader('content-encoding', 'gzip').end(bomb));
     assert.deepEqual([outcome, result['size'], result['whole']], ['succeeded', 1024 * 1024, false]);
@@ -153,7 +154,7 @@ describe('an HTTP answer', limit, () => {
     assert.deepEqual([outcome, known, error], ['failed', false, 'the answer broke off after 0 bytes: incorrect header check']);
   });
 
-  test('that drips ends at the timeout, its effect unknown', async (t) => {
+  fault({ fault: 'an answer that drips', seen: 'the attempt ends at its timeout, its effect unknown' }, async (t) => {
     const server = await serve(t, {
       '/': (_, answer) => {
         const drip = setInterval(() => answer.write('.'), 5);
@@ -202,14 +203,20 @@ describe('an HTTP request without answer', limit, () => {
     assert.deepEqual([lost.outcome, lost.known, lost.result['status'], lost.result['body']], ['failed', false, 0, '']);
     assert.match(lost.error ?? '', /^no answer: /);
     const server = await serve(t, { '/': () => undefined });
-    const slow = await attempt(http, { type: 'http', target: server.url }, { timeoutMs: 1000 });
-    assert.deepEqual([slow.outcome, slow.known, slow.status], ['timed_out', false, undefined]);
     const stop = new AbortController();
     const arrived = server.next();
     const stopped = attempt(http, { type: 'http', target: server.url }, { signal: stop.signal });
     await arrived;
     stop.abort('interrupted');
     assert.deepEqual([(await stopped).outcome, (await stopped).known], ['failed', false]);
+  });
+
+  fault({ fault: 'a server that never answers (slow-loris)', seen: 'the attempt ends at its timeout, its effect unknown' }, async (t) => {
+    const server = await serve(t, { '/': () => undefined, '/head': (_, answer) => answer.socket?.write('HTTP/1.1 200 OK\r\nx-one: ') });
+    for (const path of ['/', '/head']) {
+      const slow = await attempt(http, { type: 'http', target: `${server.url}${path}` }, { timeoutMs: 1000 });
+      assert.deepEqual([slow.outcome, slow.known, slow.status], ['timed_out', false, undefined]);
+    }
   });
 
   test('is known to have done nothing when nobody listened', async () => {

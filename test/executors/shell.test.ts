@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { shellExecutor } from '../../src/executors/shell.ts';
 import { closeWays, shellHere, waysHere } from './subjects.ts';
 import { attempt, leave, left, limit, lives, outside, tempDir } from './support.ts';
+import { fault } from '../support/faults.ts';
 
 const ways = await waysHere();
 after(() => closeWays(ways));
@@ -80,18 +81,35 @@ for (const { name: way, isolation } of ways) {
       assert.equal(new Set(ours).size, 2);
     });
 
-    test('may print without end: the beginning and the end are kept', async () => {
-      const { outcome, result } = await attempt(shellHere(8, isolation), { type: 'shell', target: 'yes' }, { timeoutMs: 500 });
-      assert.equal(outcome, 'timed_out');
-      assert.match(String(result['out']), /^y\ny\n\n… \d+ bytes left out …\n(?:y\ny\n|\ny\ny)$/);
-      assert.ok(Number(result['cut']) > 0);
-    });
+    fault(
+      {
+        fault: 'a command that prints without end (yes)',
+        seen: 'its output is read on, its beginning and its end are kept with a line between that says how much is missing, and it ends at its timeout',
+      },
+      async () => {
+        const { outcome, result } = await attempt(shellHere(8, isolation), { type: 'shell', target: 'yes' }, { timeoutMs: 500 });
+        assert.equal(outcome, 'timed_out');
+        assert.match(String(result['out']), /^y\ny\n\n… \d+ bytes left out …\n(?:y\ny\n|\ny\ny)$/);
+        assert.ok(Number(result['cut']) > 0);
+      },
+    );
 
-    test('may print a line of ten megabytes', async () => {
+    fault({ fault: 'a line of ten megabytes', seen: 'it is kept like any output, up to the limit' }, async () => {
       const { outcome, result } = await attempt(shell, { type: 'shell', target: "head -c 10000000 /dev/zero | tr '\\0' x" });
       assert.equal(outcome, 'succeeded');
       assert.equal(result['cut'], 10_000_000 - 256 * 1024);
     });
+
+    fault(
+      { fault: 'gigabytes of zeros', seen: 'they are read as fast as they come and thrown away beyond the limit; Belfry does not grow' },
+      async () => {
+        const before = process.memoryUsage().rss;
+        const { outcome, result } = await attempt(shell, { type: 'shell', target: 'head -c 2000000000 /dev/zero' }, { timeoutMs: 100_000 });
+        assert.deepEqual([outcome, result['cut']], ['succeeded', 2_000_000_000 - 256 * 1024]);
+        assert.equal(String(result['out']).includes('\0'), false, 'PostgreSQL takes no NUL');
+        assert.ok(process.memoryUsage().rss - before < 300_000_000);
+      },
+    );
 
     test('leaves no pipe of its own behind, however many there were', async () => {
       const open = (): number => readdirSync('/proc/self/fd').length;
@@ -116,7 +134,7 @@ for (const { name: way, isolation } of ways) {
       assert.deepEqual(pids.map(lives), [false, false]);
     });
 
-    test('is killed when it does not heed TERM', async (t) => {
+    fault({ fault: 'a command that ignores TERM', seen: 'it is killed after `worker.kill_grace`' }, async (t) => {
       const dir = await tempDir(t);
       const target = `trap '' TERM; ${leave(`${dir}/pid`, '$$')}; while :; do sleep 1000; done`;
       const stop = new AbortController();
@@ -139,16 +157,19 @@ for (const { name: way, isolation } of ways) {
       assert.equal(readFileSync(join(dir, 'tidied'), 'utf8'), 'yes\n');
     });
 
-    test('does not save a process that left its group', async (t) => {
-      const dir = await tempDir(t);
-      const target = `setsid sh -c '${leave(`${dir}/pid`, '$$')}; exec sleep 1000' & wait`;
-      const stop = new AbortController();
-      const attempted = attempt(shell, { type: 'shell', target }, { signal: stop.signal });
-      const pid = outside(Number(await left(dir, 'pid')));
-      stop.abort('interrupted');
-      await attempted;
-      assert.equal(lives(pid), false);
-    });
+    fault(
+      { fault: 'a process that left its group (setsid)', seen: 'it is found by the marker in its environment and killed with the rest' },
+      async (t) => {
+        const dir = await tempDir(t);
+        const target = `setsid sh -c '${leave(`${dir}/pid`, '$$')}; exec sleep 1000' & wait`;
+        const stop = new AbortController();
+        const attempted = attempt(shell, { type: 'shell', target }, { signal: stop.signal });
+        const pid = outside(Number(await left(dir, 'pid')));
+        stop.abort('interrupted');
+        await attempted;
+        assert.equal(lives(pid), false);
+      },
+    );
 
     test('counts as cancelled even when it then ends well', async (t) => {
       const dir = await tempDir(t);
@@ -163,7 +184,7 @@ for (const { name: way, isolation } of ways) {
   });
 
   describe(`a process that a shell command leaves behind, ${way}`, limit, () => {
-    test('does not hold the run, though it holds the pipe, and is let be', async (t) => {
+    fault({ fault: 'a pipe held by a grandchild', seen: 'the run ends with its command all the same' }, async (t) => {
       const dir = await tempDir(t);
       const target = `sleep 1000 & ${leave(`${dir}/pid`, '$!')}; echo done`;
       const { outcome, result } = await attempt(shell, { type: 'shell', target });
@@ -174,21 +195,26 @@ for (const { name: way, isolation } of ways) {
   });
 
   describe(`a shell command that cannot be started, ${way}`, limit, () => {
+    const cannotStart = async (command: Record<string, unknown>, error: RegExp): Promise<void> => {
+      const result = await attempt(shell, { type: 'shell', ...command });
+      assert.deepEqual([result.outcome, result.known, result.result['exitCode']], ['failed', true, null]);
+      assert.match(result.error ?? '', error);
+      assert.equal(result.result['err'], result.error);
+    };
+
     const cases: [string, Record<string, unknown>, RegExp][] = [
-      ['for want of its shell', { target: 'true', shell: '/bin/none' }, /^cannot start \/bin\/none: no such program$/],
       ['for want of its program', { argv: ['/bin/none'] }, /^cannot start \/bin\/none: no such program$/],
       ['since it may not be run', { argv: ['/etc/passwd'] }, /^cannot start \/etc\/passwd: .*EACCES/],
     ];
     for (const [why, command, error] of cases) {
-      test(`${why} has failed, known to have done nothing`, async () => {
-        const result = await attempt(shell, { type: 'shell', ...command });
-        assert.deepEqual([result.outcome, result.known, result.result['exitCode']], ['failed', true, null]);
-        assert.match(result.error ?? '', error);
-        assert.equal(result.result['err'], result.error);
-      });
+      test(`${why} has failed, known to have done nothing`, () => cannotStart(command, error));
     }
 
-    test('since its directory is gone has failed, and says that it is the directory', async (t) => {
+    fault({ fault: 'a shell that is not there', seen: 'the attempt has failed and names it, known to have done nothing' }, () =>
+      cannotStart({ target: 'true', shell: '/bin/none' }, /^cannot start \/bin\/none: no such program$/),
+    );
+
+    fault({ fault: 'a working directory that is gone', seen: 'the attempt has failed and says that it is the directory' }, async (t) => {
       const dir = join(await tempDir(t), 'gone');
       await mkdir(dir);
       await rm(dir, { recursive: true });
@@ -196,15 +222,18 @@ for (const { name: way, isolation } of ways) {
       assert.deepEqual([outcome, error], ['failed', `cannot start /bin/sh: the directory ${dir} does not exist`]);
     });
 
-    test('since its environment is too long has failed', async () => {
-      const inheritedEnv = Object.fromEntries(Array.from({ length: 40 }, (_, at) => [`V${at}`, 'x'.repeat(100_000)]));
-      const crowded = shellExecutor({ outputLimitBytes: 1024, inheritedEnv, ...(isolation === undefined ? {} : { isolation }) });
-      const { outcome, known, error } = await attempt(crowded, { type: 'shell', target: 'true' });
-      assert.deepEqual(
-        [outcome, known, error],
-        ['failed', true, 'cannot start /bin/sh: the command and its environment are too long (E2BIG)'],
-      );
-    });
+    fault(
+      { fault: 'an argument or environment that is too long', seen: 'the attempt has failed, known to have done nothing' },
+      async () => {
+        const inheritedEnv = Object.fromEntries(Array.from({ length: 40 }, (_, at) => [`V${at}`, 'x'.repeat(100_000)]));
+        const crowded = shellExecutor({ outputLimitBytes: 1024, inheritedEnv, ...(isolation === undefined ? {} : { isolation }) });
+        const { outcome, known, error } = await attempt(crowded, { type: 'shell', target: 'true' });
+        assert.deepEqual(
+          [outcome, known, error],
+          ['failed', true, 'cannot start /bin/sh: the command and its environment are too long (E2BIG)'],
+        );
+      },
+    );
 
     test('for want of file descriptors has failed, and the process lives on', async () => {
       const script = `

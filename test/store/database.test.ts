@@ -78,6 +78,13 @@ describe('a statement', { timeout: 60_000 }, () => {
     assert.deepEqual(row, { path: 'belfry', idle: '5s', name: 'belfry test', memory: '5MB' });
   });
 
+  it('sees what is committed when it begins, whatever the database has for a default', async (t) => {
+    const strict = await testDatabase(t, 'empty');
+    await execute(strict.url, `alter database ${new URL(strict.url).pathname.slice(1)} set default_transaction_isolation = 'serializable'`);
+    const { sql } = open(t, { url: strict.url });
+    assert.deepEqual(await sql`select current_setting('transaction_isolation') as level`, [{ level: 'read committed' }]);
+  });
+
   it('that the server refuses costs no connection', async (t) => {
     const database = open(t, { maxConnections: 1 });
     const before = await pidOf(database);

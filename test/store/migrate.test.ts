@@ -10,6 +10,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { Refusal } from '../../src/errors.ts';
 import { migrate } from '../../src/store/database.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
+import { fault } from '../support/faults.ts';
 
 const houses = 'create table belfry.houses (id int)';
 const rooms = 'create table belfry.rooms (id int);\n--> statement-breakpoint\ninsert into belfry.rooms values (1)';
@@ -57,29 +58,35 @@ describe('migrate', { timeout: 60_000 }, () => {
     assert.deepEqual(await migrate({ url, folder: await folderOf(t, houses, rooms) }), { applied: 1 });
   });
 
-  it('that is killed half way is undone, and the next one does it', async (t) => {
-    const { url } = await testDatabase(t, 'empty');
-    const slow = await folderOf(t, houses, 'create table belfry.half (id int);\n--> statement-breakpoint\nselect pg_sleep(1000)');
-    const database = import.meta.resolve('../../src/store/database.ts');
-    const program = `import { migrate } from '${database}'; await migrate(${JSON.stringify({ url, folder: slow })})`;
-    const child = spawn(process.execPath, ['--input-type=module', '--eval', program], { stdio: 'inherit' });
-    const exited = once(child, 'exit');
-    let half: unknown[] = [];
-    while (half.length === 0)
-      half = await execute(url, `select 1 from pg_stat_activity where query like '%pg_sleep(1000)' and pid <> pg_backend_pid()`);
-    child.kill('SIGKILL');
-    await exited;
-    assert.deepEqual(await migrate({ url, folder: await folderOf(t, houses, rooms) }), { applied: 1 });
-    assert.deepEqual(await tablesIn(url), ['__migrations', 'houses', 'rooms']);
-  });
+  fault(
+    { fault: 'a migration killed half way', seen: 'PostgreSQL undoes it, also while its statement still runs, and the next start does it' },
+    async (t) => {
+      const { url } = await testDatabase(t, 'empty');
+      const slow = await folderOf(t, houses, 'create table belfry.half (id int);\n--> statement-breakpoint\nselect pg_sleep(1000)');
+      const database = import.meta.resolve('../../src/store/database.ts');
+      const program = `import { migrate } from '${database}'; await migrate(${JSON.stringify({ url, folder: slow })})`;
+      const child = spawn(process.execPath, ['--input-type=module', '--eval', program], { stdio: 'inherit' });
+      const exited = once(child, 'exit');
+      let half: unknown[] = [];
+      while (half.length === 0)
+        half = await execute(url, `select 1 from pg_stat_activity where query like '%pg_sleep(1000)' and pid <> pg_backend_pid()`);
+      child.kill('SIGKILL');
+      await exited;
+      assert.deepEqual(await migrate({ url, folder: await folderOf(t, houses, rooms) }), { applied: 1 });
+      assert.deepEqual(await tablesIn(url), ['__migrations', 'houses', 'rooms']);
+    },
+  );
 
-  it('refuses a database that has had more than this program knows', async (t) => {
-    const { url } = await testDatabase(t, 'empty');
-    await migrate({ url, folder: await folderOf(t, houses, rooms) });
-    await assert.rejects(migrate({ url, folder: await folderOf(t, houses) }), (thrown) => {
-      assert.ok(thrown instanceof Refusal);
-      assert.match(thrown.message, /^database schema 2 is newer than this Belfry knows \(1\): /);
-      return true;
-    });
-  });
+  fault(
+    { fault: 'a database newer than the program', seen: 'Belfry refuses to start and says what to do; nothing is touched' },
+    async (t) => {
+      const { url } = await testDatabase(t, 'empty');
+      await migrate({ url, folder: await folderOf(t, houses, rooms) });
+      await assert.rejects(migrate({ url, folder: await folderOf(t, houses) }), (thrown) => {
+        assert.ok(thrown instanceof Refusal);
+        assert.match(thrown.message, /^database schema 2 is newer than this Belfry knows \(1\): /);
+        return true;
+      });
+    },
+  );
 });

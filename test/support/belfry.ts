@@ -28,6 +28,10 @@ type Options = {
   readonly npm?: boolean;
   /** Where the source lies, if not here. */
   readonly from?: string;
+  /** A program that becomes Belfry, with its arguments: `prlimit --nofile=64`. */
+  readonly under?: readonly string[];
+  /** Nobody reads what it logs. */
+  readonly isUnread?: boolean;
 };
 
 export type LogLine = Record<string, unknown> & { readonly msg: string; readonly time: string };
@@ -158,9 +162,9 @@ process.on('exit', () => {
 process.once('SIGTERM', () => process.exit(143));
 
 /** Starts a Belfry; does not wait for it to run. */
-export async function launchBelfry({ cwd, config, env, npm = false, from = checkout }: Options) {
+export async function launchBelfry({ cwd, config, env, npm = false, from = checkout, under = [], isUnread = false }: Options) {
   if (config !== undefined) await writeFile(join(cwd, 'config.toml'), config);
-  const [program, ...args] = npm ? ['npm', '--silent', 'start'] : [process.execPath, join(from, 'src/main.ts')];
+  const [program, ...args] = npm ? ['npm', '--silent', 'start'] : [...under, process.execPath, join(from, 'src/main.ts')];
   const elsewhere = npm ? { BELFRY_CONFIG: join(cwd, 'config.toml'), BELFRY_DATA_DIR: join(cwd, 'data') } : {};
   const child = spawn(program, args, {
     cwd: npm ? checkout : cwd,
@@ -179,11 +183,12 @@ export async function launchBelfry({ cwd, config, env, npm = false, from = check
   child.stderr.on('data', (chunk) => (stderr += String(chunk)));
   const lines: LogLine[] = [];
   const looking = new Set<() => void>();
-  createInterface(child.stdout).on('line', (line) => {
+  const read = (line: string): void => {
     const told = wholeLine(line);
     if (told) lines.push(told);
     for (const look of looking) look();
-  });
+  };
+  if (!isUnread) createInterface(child.stdout).on('line', read);
 
   /** The first log line that is like this, also one that came before; an end of the process is the end of waiting. */
   const logged = (isIt: (line: LogLine) => boolean): Promise<LogLine> => {

@@ -6,6 +6,7 @@ import { before, describe, test } from 'node:test';
 import { folder, freePort, limitMs, processesOfRun, startBelfry, suiteScope, until, type Attempt, type Belfry } from '../support/belfry.ts';
 import { testDatabase } from '../support/postgres.ts';
 import { startTarget } from '../support/target.ts';
+import { fault } from '../support/faults.ts';
 
 const limit = { timeout: 2 * limitMs };
 
@@ -64,12 +65,15 @@ describe('a shell job', limit, () => {
     assert.ok(grown < 150_000, `it grew by ${grown} kB`);
   });
 
-  test('that writes NUL and bytes that are no UTF-8 is recorded', async () => {
-    const id = await begin('binary', { command: { type: 'shell', target: String.raw`printf 'a\0b\377c'; printf '\0\200' >&2` } });
-    assert.equal((await belfry.finished(id)).state, 'succeeded');
-    const { out, stderr } = await belfry.resultOf(id);
-    assert.deepEqual([out, stderr], ['a\uFFFDb\uFFFDc', '\uFFFD\uFFFD']);
-  });
+  fault(
+    { fault: 'bad UTF-8 and NUL', seen: 'both are kept as U+FFFD, since PostgreSQL takes neither, and the result is recorded' },
+    async () => {
+      const id = await begin('binary', { command: { type: 'shell', target: String.raw`printf 'a\0b\377c'; printf '\0\200' >&2` } });
+      assert.equal((await belfry.finished(id)).state, 'succeeded');
+      const { out, stderr } = await belfry.resultOf(id);
+      assert.deepEqual([out, stderr], ['a\uFFFDb\uFFFDc', '\uFFFD\uFFFD']);
+    },
+  );
 
   test('sees what it is for in its environment, and nothing of Belfry', async () => {
     const id = await begin('environment', { command: { type: 'shell', target: 'env' } });
