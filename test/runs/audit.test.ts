@@ -89,7 +89,7 @@ describe('a claim whose answer got lost', { timeout: 60_000 }, () => {
     const client = new Client(url);
     await client.connect();
     // The claim waits for this, and does not notice there that nobody waits for its answer any more.
-    await client.query(`begin; update belfry.nodes set slots = 10 where incarnation = ${incarnation}`);
+    await client.query(`begin; select from belfry.nodes where incarnation = ${incarnation} for update`);
     const taken = worker.take([id]);
     await until(async () => (await execute(url, 'select from pg_locks where not granted'))[0]);
     await audit(deps);

@@ -289,10 +289,12 @@ describe('a look', () => {
     assert.deepEqual((await openStores(t, url).jobs.look(10)).gap, gap);
   });
 
-  test('never puts back the mark that somebody looked', async () => {
-    await execute(url, `update belfry.installation set last_tick_at = '2199-01-01T00:00:00Z'`);
-    await jobs.look(10);
-    const [row] = await database.sql`select last_tick_at as at from belfry.installation`;
-    assert.deepEqual(row, { at: new Date('2199-01-01T00:00:00Z') });
+  test('puts back a mark of more than an hour ahead only, of a clock that was turned back', async () => {
+    for (const minutes of [59, 61]) {
+      await execute(url, `update belfry.installation set last_tick_at = now() + interval '${minutes} minutes'`);
+      await jobs.look(10);
+      const [row] = await database.sql`select last_tick_at > now() + interval '58 minutes' as stayed from belfry.installation`;
+      assert.equal(row?.['stayed'], minutes === 59);
+    }
   });
 });

@@ -36,3 +36,9 @@ export function faketimeMissing(): string | false {
 export function withClock(offset: string): Record<string, string> {
   return { LD_PRELOAD: `${library ?? ''}/${name}`, FAKETIME: offset, FAKETIME_DONT_FAKE_MONOTONIC: '1' };
 }
+
+/** The environment of a process whose wall clock is as far from the true one as a file says, whenever it is looked at. */
+export function withClockOf(file: string): Record<string, string> {
+  const { FAKETIME: _, ...preloaded } = withClock('');
+  return { ...preloaded, FAKETIME_TIMESTAMP_FILE: file, FAKETIME_NO_CACHE: '1' };
+}

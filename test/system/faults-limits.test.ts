@@ -1,15 +1,15 @@
 // A machine that runs out: of processes, of descriptors, of disk, and of somebody who reads the log.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { chown, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { chown } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort, launchBelfry, processesOfRun, startBelfry, until } from '../support/belfry.ts';
+import { smallDisk } from '../support/disk.ts';
 import { fault } from '../support/faults.ts';
 import { execute } from '../support/postgres.ts';
 import { startServer } from '../support/server.ts';
+import { skipLoudly } from '../support/skip-loudly.ts';
 import { entered, freshRuns, place, settledWell, startSeconds } from '../support/settled.ts';
 
 const isRoot = process.getuid?.() === 0;
@@ -21,7 +21,7 @@ fault(
   },
   async (t) => {
     if (!isRoot)
-      return loudlySkipped(t, 'a process limit binds other users than root, and only root can become one that has no processes yet');
+      return skipLoudly(t, 'a process limit binds other users than root, and only root can become one that has no processes yet');
     const at = await place(t);
     const options = await at.options({});
     // Limits are counted by user: one of its own, who has nothing else running.
@@ -109,23 +109,13 @@ fault(
     seen: 'nothing is begun that could not be written down; when there is room (and PostgreSQL is up, which may have to be started again) all goes on',
   },
   async (t) => {
-    const disk = await mkdtemp(join(tmpdir(), 'belfry-disk-'));
-    try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=160m,mode=755', 'tmpfs', disk], { stdio: 'pipe' });
-    } catch (thrown) {
-      return loudlySkipped(t, `a small disk has to be mounted, which only root may: ${String(thrown)}`);
-    }
-    t.after(async () => {
-      execFileSync('umount', ['--lazy', disk]);
-      await rm(disk, { recursive: true });
-    });
-    const server = await startServer(t, { within: disk, settings: ['wal_init_zero=on'] });
+    const disk = await smallDisk(t, 160 * 1024);
+    if (!disk) return;
+    const server = await startServer(t, { within: disk.path, settings: ['wal_init_zero=on'] });
     const at = await place(t, { url: await server.database() });
     const belfry = await at.start();
     await startSeconds(at, belfry);
-    const filler = join(disk, 'filler');
-    const { bavail, bsize } = await statfs(disk);
-    await writeFile(filler, Buffer.alloc(bavail * bsize, 1)).catch(() => undefined);
+    await disk.fill();
     // What is still free in files that are there is used up by somebody else.
     const full = until(async () => {
       const written = execute(
@@ -139,14 +129,8 @@ fault(
     });
     t.diagnostic(`PostgreSQL says: ${String(await full)}`);
     await sleep(5000);
-    await rm(filler);
+    await disk.free();
     await server.start();
     await settledWell(at, belfry);
   },
 );
-
-function loudlySkipped(t: { skip: (why: string) => void }, why: string): Promise<void> {
-  console.error(`\n*** not tried: ${why} ***\n`);
-  t.skip(why);
-  return Promise.resolve();
-}

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
-import { folder, limitMs, processesOf, startBelfry, until, type Belfry } from '../support/belfry.ts';
+import { folder, limitMs, processesOf, startBelfry, startRefused, until, type Belfry } from '../support/belfry.ts';
+import { fault } from '../support/faults.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
 import { startProxy } from '../support/proxy.ts';
 
@@ -50,25 +51,35 @@ describe('a node whose name lock is lost', { timeout: 3 * limitMs }, () => {
     assert.deepEqual(await node.end('SIGTERM'), { code: 0, signal: null });
   });
 
-  test('and taken by another process ends, and what ran there with it', async (t) => {
-    const { url } = await testDatabase(t, 'empty');
-    const proxy = await startProxy(t, url);
-    const cwd = await folder(t);
-    const node = await startBelfry({ cwd, env: { BELFRY_DATABASE_URL: proxy.url, BELFRY_NODE: 'bell' } });
-    await node.create(long);
-    const run = await node.trigger('long');
-    await until(async () => (await stateOf(url, run)) === 'running' || undefined);
-    await proxy.down();
-    const other = await start(t, url, 'bell');
-    await proxy.up();
-    assert.deepEqual(await node.exited, { code: 1, signal: null });
-    assert.deepEqual(processesOf(cwd), []);
-    const last = node.lines.at(-1)?.msg;
-    assert.equal(last, 'node.name: another Belfry named "bell" has started while the database could not be reached from here');
-    assert.equal((await other.finished(run)).reason, 'lost');
-    await other.create(everySecond);
-    await until(async () => (await other.records({ name: 'every-second', state: 'succeeded' })).length > 1 || undefined);
-  });
+  fault(
+    {
+      fault: 'two nodes of one name',
+      seen: 'the second is refused while the first is there; where the first was cut off and the second came, the first ends what it runs and itself when it is back',
+    },
+    async (t) => {
+      const { url } = await testDatabase(t, 'empty');
+      const proxy = await startProxy(t, url);
+      const cwd = await folder(t);
+      const node = await startBelfry({ cwd, env: { BELFRY_DATABASE_URL: proxy.url, BELFRY_NODE: 'bell' } });
+      await node.create(long);
+      const run = await node.trigger('long');
+      await until(async () => (await stateOf(url, run)) === 'running' || undefined);
+      assert.match(
+        (await startRefused({ cwd: await folder(t), env: { BELFRY_DATABASE_URL: url, BELFRY_NODE: 'bell' } })).stderr,
+        /a Belfry named "bell" is running/,
+      );
+      await proxy.down();
+      const other = await start(t, url, 'bell');
+      await proxy.up();
+      assert.deepEqual(await node.exited, { code: 1, signal: null });
+      assert.deepEqual(processesOf(cwd), []);
+      const last = node.lines.at(-1)?.msg;
+      assert.equal(last, 'node.name: another Belfry named "bell" has started while the database could not be reached from here');
+      assert.equal((await other.finished(run)).reason, 'lost');
+      await other.create(everySecond);
+      await until(async () => (await other.records({ name: 'every-second', state: 'succeeded' })).length > 1 || undefined);
+    },
+  );
 });
 
 async function start(t: TestContext, url: string, name: string): Promise<Belfry> {

@@ -5,6 +5,8 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { folder, limitMs, processesOf, processesOfRun, startBelfry, until, type Belfry } from '../support/belfry.ts';
+import { smallDisk } from '../support/disk.ts';
+import { fault } from '../support/faults.ts';
 import { testDatabase } from '../support/postgres.ts';
 import { startProxy } from '../support/proxy.ts';
 
@@ -25,10 +27,10 @@ describe('a result that comes while PostgreSQL is away', { timeout: 3 * limitMs,
     assert.equal((await belfry.logged(({ msg, run: id }) => msg === 'execed_job' && id === run))['outcome'], 'succeeded');
   });
 
-  for (const fault of ['down', 'silence'] as const) {
-    test(`is recorded by the next start when Belfry is told to stop meanwhile (${fault}), which does not wait for PostgreSQL`, async (t) => {
+  for (const how of ['down', 'silence'] as const) {
+    test(`is recorded by the next start when Belfry is told to stop meanwhile (${how}), which does not wait for PostgreSQL`, async (t) => {
       const { cwd, belfry, start, proxy, run, finish, files } = await place(t);
-      await proxy[fault]();
+      await proxy[how]();
       const ending = belfry.end('SIGTERM');
       await belfry.logged(({ msg }) => msg === 'stopping');
       await finish();
@@ -37,7 +39,7 @@ describe('a result that comes while PostgreSQL is away', { timeout: 3 * limitMs,
       assert.equal((await files()).length, 1);
       assert.deepEqual(processesOf(cwd), []);
 
-      if (fault === 'down') await proxy.up();
+      if (how === 'down') await proxy.up();
       await assertReplayed(await start(), run, cwd, files);
     });
   }
@@ -56,6 +58,24 @@ describe('a result that comes while PostgreSQL is away', { timeout: 3 * limitMs,
     assert.equal((await again.finished(other)).reason, 'lost');
   });
 });
+
+fault(
+  {
+    fault: 'the disk of the spool full',
+    seen: 'a result that finds neither PostgreSQL nor room for its file waits in the process, which says so, and is recorded when PostgreSQL is back',
+  },
+  async (t) => {
+    const disk = await smallDisk(t, 64);
+    if (!disk) return;
+    const { belfry, proxy, run, finish } = await place(t, `data_dir = "${disk.path}"`);
+    await disk.fill();
+    await proxy.down();
+    await finish();
+    assert.match(String((await belfry.logged(({ msg }) => msg === 'spool_failed'))['err']), /ENOSPC/);
+    await proxy.up();
+    assert.equal((await belfry.finished(run)).state, 'succeeded');
+  },
+);
 
 describe('a Belfry cut off from PostgreSQL', { timeout: 3 * limitMs }, () => {
   test('ends its runs before others may begin them, where on_cut_off says so, and records that when it is back', async (t) => {
