@@ -40,6 +40,7 @@ const libraries: Record<string, string[]> = {
   cronstrue: ['crontab/**'],
   pino: ['observe/**'],
   'pino-pretty': ['observe/**'],
+  'prom-client': ['observe/**'],
   '@opentelemetry/api': ['observe/**'],
   'node:child_process': ['executors/**', 'embedded.ts', 'embedded/**'],
 };

@@ -13,6 +13,7 @@ import type { JobDefinition } from './jobs/definition.ts';
 import { applyFile, workOut, type ManageDeps } from './jobs/manage.ts';
 import { rememberSchedules } from './crontab/schedules.ts';
 import type { Log } from './observe/log.ts';
+import { makeMetrics } from './observe/metrics.ts';
 import { beginWork, newTraceId } from './observe/tracing.ts';
 import { startPrivateDatabase } from './private-database.ts';
 import { openBackend } from './queue/backend.ts';
@@ -115,8 +116,8 @@ async function start(given: Given, stops: Stops): Promise<App> {
 
   const events = makeEvents();
   // A run that is tried again may be ready sooner than the producer means to look.
-  events.on(({ kind }) => {
-    if (kind === 'retrying') dispatchBell.ring();
+  events.on(({ state }) => {
+    if (state === 'retrying') dispatchBell.ring();
   });
   const unrecorded = new Set<number>();
   const performing = {
@@ -215,6 +216,8 @@ async function start(given: Given, stops: Stops): Promise<App> {
   });
 
   if (!duties.web) return { address: undefined, graceMs: config.shutdownGraceMs, reload, stop: stops.run };
+  const metrics = makeMetrics(health.look);
+  events.on(metrics.count);
   const { jobs, runs, records } = store;
   const doors = openDoors({
     ...managing,
@@ -225,6 +228,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
     nodes: nodeStore(asked),
     dispatch: dispatchBell,
     readiness: health.look,
+    metrics,
   });
   const web = await listen(doors, config.http);
   stops.add(async (atOnce) => {

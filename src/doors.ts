@@ -8,6 +8,7 @@ import type { DoorEnv } from './api/wire.ts';
 import type { Bell } from './clock.ts';
 import type { Config } from './config.ts';
 import { createJob, deleteJob, pauseJob, resumeJob, setEnabled, type ManageDeps } from './jobs/manage.ts';
+import type { Metrics } from './observe/metrics.ts';
 import type { Readiness } from './readiness.ts';
 import { backfill, cancel, rerun, trigger } from './runs/control.ts';
 import { makeApp } from './server.ts';
@@ -22,6 +23,7 @@ type Deps = ManageDeps & {
   readonly runs: RunStore;
   readonly records: RecordStore;
   readonly readiness: () => Promise<Readiness>;
+  readonly metrics: Metrics;
   readonly nodes: NodeStore;
   /** Told when runs are waiting to be sent. */
   readonly dispatch: Bell;

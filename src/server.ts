@@ -46,11 +46,12 @@ const openToJobs: ReadonlySet<string> = new Set(['/ping', ...healthPaths]);
 const welcome = `Belfry is running.
 
   /v1/jobs                 the jobs, and when each is due next
+  /v1/nodes                the nodes, and what each does
   /v1/schedule/preview     when an expression is due (?expr=…&timezone=…)
   /listJobRecord           what has run, newest first
   /getJobRecordResult      the output of one run
   /createJob               make a job
-  /readyz                  how this node does
+  /readyz, /metrics        how this node does
 
 The README shows each call.
 `;

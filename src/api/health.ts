@@ -1,15 +1,17 @@
-// The calls of those who watch: /healthz, which says that the process answers, and /readyz, which says how it does.
+// The calls of those who watch: /healthz, which says that the process answers, /readyz, which says how it does, and /metrics, which
+// says it in figures.
 
 import { Hono } from 'hono';
+import type { Metrics } from '../observe/metrics.ts';
 import type { Readiness } from '../readiness.ts';
 import type { DoorEnv } from './wire.ts';
 
-type Deps = { readonly readiness: () => Promise<Readiness> };
+type Deps = { readonly readiness: () => Promise<Readiness>; readonly metrics: Pick<Metrics, 'text' | 'contentType'> };
 
 /** Asked every few seconds by machines, so that their access is no news. */
-export const healthPaths: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
+export const healthPaths: ReadonlySet<string> = new Set(['/healthz', '/readyz', '/metrics']);
 
-/** Both take GET and HEAD; no secret is in them. */
+/** All take GET and HEAD; no secret is in them. */
 export function healthApi(deps: Deps): Hono<DoorEnv> {
   const app = new Hono<DoorEnv>();
 
@@ -19,6 +21,8 @@ export function healthApi(deps: Deps): Hono<DoorEnv> {
     const readiness = await deps.readiness();
     return c.json(readiness, readiness.status === 'not_ready' ? 503 : 200, notKept);
   });
+
+  app.get('/metrics', async (c) => c.body(await deps.metrics.text(), 200, { ...notKept, 'content-type': deps.metrics.contentType }));
 
   return app;
 }

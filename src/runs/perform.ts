@@ -42,10 +42,14 @@ export async function perform(deps: Deps, run: ClaimedRun, signal: AbortSignal):
     const told = await deps.recordAtLast(run, recordOf(run, result, verdict, note, finishedAt), signal);
     if (told !== 'kept') deps.unrecorded.delete(run.id);
     work.end(result.error);
-    announce(deps.log, run, result, verdict, Math.round(deps.clock.monotonic() - begun), told);
+    const tookMs = Math.round(deps.clock.monotonic() - begun);
+    announce(deps.log, run, result, verdict, tookMs, told);
     if (told !== 'recorded') return;
     await pauseIfFailing(deps, run, verdict);
-    deps.events.emit({ kind: verdict.state === 'retrying' ? 'retrying' : 'finished', runId: run.id });
+    const { outcome } = result;
+    const lateMs = run.cause === 'schedule' ? startedAt.getTime() - run.dueAt.getTime() : undefined;
+    const { id: runId, attempt } = run;
+    deps.events.emit({ runId, state: verdict.state, attempt, type: String(run.command['type']), outcome, tookMs, lateMs });
   } catch (fault) {
     work.end(messageOf(fault));
     deps.log.error({ ...about(run), err: fault }, 'record_failed');
@@ -64,7 +68,8 @@ async function execute(deps: Deps, run: ClaimedRun, traceparent: string, signal:
       attempt: run.attempt,
       dueAt: run.dueAt,
       cause: run.cause,
-      idempotencyKey: `${run.jobName}:${run.dueAt.toISOString()}`,
+      // With the id: a rerun has the due time of the run that it repeats, and with run_on = "all" each node has a run of its own.
+      idempotencyKey: `${run.jobName}:${run.dueAt.toISOString()}:${run.id}`,
       ...(previous === undefined ? {} : { previous: toldNext(previous) }),
       traceparent,
       timeoutMs: run.policy.timeoutMs,

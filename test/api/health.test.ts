@@ -30,7 +30,27 @@ describe('/readyz', () => {
   });
 });
 
-for (const path of ['/healthz', '/readyz']) {
+describe('/metrics', () => {
+  test('says in figures what /readyz does, and of the process what Prometheus looks for', async () => {
+    const { status, text, headers } = await get('/metrics');
+    assert.deepEqual([status, headers.get('content-type')], [200, 'text/plain; version=0.0.4; charset=utf-8']);
+    const figures = figuresOf(text);
+    assert.deepEqual(
+      ['belfry_runs_waiting', 'belfry_worker_slots', 'belfry_degraded{what="clock"}', 'belfry_degraded{what="database"}'].map((name) =>
+        figures.get(name),
+      ),
+      ['0', '20', '0', '0'],
+    );
+    assert.ok(Number(figures.get('process_resident_memory_bytes')) > 1_000_000);
+  });
+});
+
+function figuresOf(text: string): Map<string, string> {
+  const lines = text.split('\n').filter((line) => !line.startsWith('#'));
+  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), line.slice(line.lastIndexOf(' ') + 1)]));
+}
+
+for (const path of ['/healthz', '/readyz', '/metrics']) {
   describe(path, () => {
     test('answers HEAD without a body', async () => {
       const { status, text } = await get(path, 'HEAD');
@@ -67,6 +87,11 @@ describe('a node whose database is gone', async () => {
     assert.deepEqual([answer.status, status, notReady], [503, 'not_ready', ['database']]);
     assert.ok(!/belfry\.|relation|postgres|password/i.test(text), text);
     assert.equal((await broken.ask('/readyz', undefined, { method: 'HEAD' })).status, 503);
+  });
+
+  test('still answers with its figures, and has none for what only the database knows', async () => {
+    const figures = figuresOf(await (await broken.ask('/metrics', undefined, { method: 'GET' })).text());
+    assert.deepEqual([figures.get('belfry_degraded{what="database"}'), figures.get('belfry_runs_waiting')], ['1', 'Nan']);
   });
 
   test('says why in the log, once', async () => {

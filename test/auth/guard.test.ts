@@ -198,7 +198,7 @@ describe('a call that a job makes', () => {
   const byJob = { ...here, 'x-belfry-run-id': '42' };
 
   test('is refused wherever it goes, and told why, and nothing is done', async () => {
-    const reached = app.routes.filter(({ path }) => path !== '/*' && !['/ping', '/healthz', '/readyz'].includes(path));
+    const reached = app.routes.filter(({ path }) => path !== '/*' && !['/ping', '/healthz', '/readyz', '/metrics'].includes(path));
     assert.ok(reached.length > 10);
     for (const { method, path } of reached) {
       const answer = await app.request(path.replace(':name', 'some-job'), { method: method === 'ALL' ? 'POST' : method, headers: byJob });
@@ -208,7 +208,10 @@ describe('a call that a job makes', () => {
     const answer = await app.request('/createJob', { method: 'POST', headers: byJob, body });
     const { code, message } = (await answer.json()) as { code: number; message: string };
     assert.deepEqual([answer.status, code], [403, -10]);
-    assert.equal(message, 'X-Belfry-Run-Id: a job may not call Belfry itself, but for /ping, /healthz, /readyz; got a call of run "42"');
+    assert.equal(
+      message,
+      'X-Belfry-Run-Id: a job may not call Belfry itself, but for /ping, /healthz, /readyz, /metrics; got a call of run "42"',
+    );
     assert.equal(await jobs.byName('by a job'), undefined);
   });
 

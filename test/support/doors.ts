@@ -12,6 +12,7 @@ import { httpExecutor } from '../../src/executors/http.ts';
 import { loadExecutors } from '../../src/executors/registry.ts';
 import { shellExecutor } from '../../src/executors/shell.ts';
 import { makeHealth, type HealthDeps } from '../../src/health.ts';
+import { makeMetrics } from '../../src/observe/metrics.ts';
 import { newTraceId } from '../../src/observe/tracing.ts';
 import { openVitals } from '../../src/store/vitals.ts';
 import { standingClock, type StandingClock } from './clock.ts';
@@ -87,7 +88,16 @@ export async function openTestDoors(scope: Scope, changed: Partial<Config['http'
   const vitals = openVitals({ url, applicationName: 'belfry test', onError: () => {} }, migrations);
   scope.after(() => vitals.close());
   const { look: readiness } = makeHealth({ ...wellDoing, clock, log, look: vitals.look });
-  const app = openDoors({ ...managing, http: { ...httpDefaults, ...changed }, runs, records, nodes, dispatch, readiness });
+  const app = openDoors({
+    ...managing,
+    http: { ...httpDefaults, ...changed },
+    runs,
+    records,
+    nodes,
+    dispatch,
+    readiness,
+    metrics: makeMetrics(readiness),
+  });
   const ask: Doors['ask'] = async (path, body, { method = 'POST', headers = {} } = {}) =>
     await app.request(path, {
       method,

@@ -48,7 +48,7 @@ describe(`${count} jobs due in the same second`, { timeout: 3 * limitMs }, () =>
 
   test('reach the server they call once each, with an Idempotency-Key of their own', () => {
     const keys = asked.map(({ headers }) => String(headers['idempotency-key']));
-    assert.deepEqual(keys.toSorted(), names.map((name) => `${name}:${dueAt}`).toSorted());
+    assert.deepEqual(keys.toSorted(), records.map(({ id, name }) => `${name}:${dueAt}:${id}`).toSorted());
   });
 
   test('can be followed by trace id each, in order: from the request to the end of the run', async () => {

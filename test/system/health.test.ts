@@ -51,7 +51,10 @@ describe('a job that calls the Belfry that runs it', limit, () => {
       command: { type: 'shell', target: 'true' },
     });
     assert.deepEqual([run.state, run.failed_cnt, result['status']], ['failed', 1, 403]);
-    assert.match(String(result['body']), /a job may not call Belfry itself, but for \/ping, \/healthz, \/readyz; got a call of run/);
+    assert.match(
+      String(result['body']),
+      /a job may not call Belfry itself, but for \/ping, \/healthz, \/readyz, \/metrics; got a call of run/,
+    );
     const { status } = await fetch(`${belfry.address}/v1/jobs/bred`);
     assert.equal(status, 404);
   });

@@ -71,7 +71,7 @@ fault(
     await disk.fill();
     await proxy.down();
     await finish();
-    assert.match(String((await belfry.logged(({ msg }) => msg === 'spool_failed'))['err']), /ENOSPC/);
+    assert.match(JSON.stringify((await belfry.logged(({ msg }) => msg === 'spool_failed'))['err']), /ENOSPC/);
     await proxy.up();
     assert.equal((await belfry.finished(run)).state, 'succeeded');
   },
