@@ -193,8 +193,7 @@ describe('a run whose attempt', () => {
     await perform(deps, run, new AbortController().signal);
     const { state, readyAt } = await runNow(stores, run.id);
     assert.deepEqual({ state, readyAt }, { state: 'retrying', readyAt: seconds(3605) });
-    const event = { runId: run.id, state: 'retrying', attempt: 1, type: 'noop', outcome: 'failed', tookMs: 0, lateMs: 3_600_000 };
-    assert.deepEqual(told, [event]);
+    assert.deepEqual(told, [{ runId: run.id, state, attempt: 1, type: 'noop', outcome: 'failed', tookMs: 0, lateMs: 3_600_000 }]);
     assert.equal(lines[0]?.['ready_at'], seconds(3605).toISOString());
   });
 
