@@ -36,7 +36,7 @@ export const faultList: readonly string[] = [
   'an HTTP server where Redis should be',
   'PostgreSQL restarted (fast)',
   'PostgreSQL restarted (immediate)',
-  'PostgreSQL down for a while',
+  'PostgreSQL down for a minute',
   'PostgreSQL down at the start',
   'PostgreSQL ending all our connections',
   'PostgreSQL read-only',

@@ -31,7 +31,7 @@ for (const mode of ['fast', 'immediate'] as const) {
 
 fault(
   {
-    fault: 'PostgreSQL down for a while',
+    fault: 'PostgreSQL down for a minute',
     seen: 'runs go on and end meanwhile, their results wait; when it is back they are recorded and what was due is caught up with',
   },
   (t) =>
@@ -43,7 +43,7 @@ fault(
       );
       // The command ends while nobody can be told.
       await finish(at, run);
-      await sleep(10_000);
+      await sleep(60_000);
       await server.start();
     }),
 );
