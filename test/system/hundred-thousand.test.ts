@@ -8,8 +8,7 @@ import { execute } from '../support/postgres.ts';
 import { testRedis } from '../support/redis.ts';
 import { place, settledWell, startSeconds } from '../support/settled.ts';
 
-// By hand, and nightly: BELFRY_TEST_BURST=100000.
-const count = Number(process.env['BELFRY_TEST_BURST'] ?? 20_000);
+const count = 100_000;
 
 fault(
   {
