@@ -4,6 +4,7 @@
 import { defineConfig, type OxlintOverride } from 'oxlint';
 
 const doors = ['api/**', 'web/**', 'cli/**', 'auth/guard.ts', 'server.ts'];
+const node = ['node/heartbeat.ts', 'node/name.ts', 'node/database-clock.ts', 'node/health.ts'];
 const work = [
   'crontab/ticker.ts',
   'jobs/manage.ts',
@@ -17,14 +18,11 @@ const work = [
   'runs/events.ts',
   'runs/worker.ts',
   'runs/fallback.ts',
-  'heartbeat.ts',
-  'health.ts',
-  'database-clock.ts',
-  'node-name.ts',
+  ...node,
 ];
 const configuration = ['config.ts', 'settings.ts', 'environment.ts', 'toml.ts'];
 const hands = ['store/**', 'queue/**', 'executors/**', 'observe/**', 'embedded.ts', 'embedded/**', ...configuration];
-const top = ['main.ts', 'app.ts', 'built-in.ts', 'joining.ts', 'worker-duty.ts'];
+const top = ['main.ts', 'app.ts', 'built-in.ts', 'node/joining.ts', 'node/self-watch.ts', 'worker-duty.ts'];
 const contract = 'executors/executor.ts';
 
 // Who may import which library. Node's own that start processes count among them.
@@ -114,11 +112,7 @@ export default defineConfig({
     room(['auth/guard.ts'], top),
     room(['server.ts'], top),
     room(['crontab/ticker.ts'], [...notBelowDoors, ...handedIn], [contract]),
-    room(
-      ['jobs/manage.ts', 'jobs/written.ts', 'runs/*.ts', 'heartbeat.ts', 'node-name.ts', 'health.ts', 'database-clock.ts'],
-      [...notBelowDoors, ...handedIn],
-      [contract],
-    ),
+    room(['jobs/manage.ts', 'jobs/written.ts', 'runs/*.ts', ...node], [...notBelowDoors, ...handedIn], [contract]),
     room(['store/**'], [...notBelowWork, ...hands.filter((hand) => hand !== 'store/**')], [contract]),
     room(['queue/**'], [...notBelowWork, ...hands.filter((hand) => hand !== 'queue/**')], ['observe/log.ts']),
     room(['executors/**'], [...notBelowWork, ...hands.filter((hand) => hand !== 'executors/**')]),
@@ -127,12 +121,22 @@ export default defineConfig({
     room(configuration, [...notBelowWork, ...hands.filter((hand) => !configuration.includes(hand))], [contract]),
     // Words are pure and know nobody but words.
     room(
-      ['clock.ts', 'errors.ts', 'faults.ts', 'shapes.ts', 'readiness.ts', 'runs/lifecycle.ts', 'jobs/definition.ts', 'jobs/crontab-*.ts'],
+      [
+        'clock.ts',
+        'errors.ts',
+        'faults.ts',
+        'shapes.ts',
+        'node/readiness.ts',
+        'node/clock-guard.ts',
+        'runs/lifecycle.ts',
+        'jobs/definition.ts',
+        'jobs/crontab-*.ts',
+      ],
       [...notBelowWork, ...hands],
       [contract],
     ),
     room(
-      'bits calendar due expression fields pattern schedule schedules zone written wording sentence moment clock-changes clock-guard preview collisions simulate'
+      'bits calendar due expression fields pattern schedule schedules zone written wording sentence moment clock-changes preview collisions simulate'
         .split(' ')
         .map((word) => `crontab/${word}.ts`),
       [...notBelowWork, ...hands],

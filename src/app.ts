@@ -8,7 +8,7 @@ import { openDoors } from './doors.ts';
 import type { Executor } from './executors/executor.ts';
 import { killLeftovers } from './executors/leftovers.ts';
 import type { Isolation } from './executors/namespace.ts';
-import { joinNodes } from './joining.ts';
+import { joinNodes } from './node/joining.ts';
 import type { JobDefinition } from './jobs/definition.ts';
 import { applyFile, workOut, type ManageDeps } from './jobs/manage.ts';
 import { rememberSchedules } from './crontab/schedules.ts';
@@ -29,7 +29,7 @@ import { jobStore } from './store/jobs.ts';
 import { nodeStore } from './store/nodes.ts';
 import { recordStore } from './store/records.ts';
 import { runStore } from './store/runs.ts';
-import { watchSelf } from './self-watch.ts';
+import { watchSelf } from './node/self-watch.ts';
 import { makeStops, type Stops } from './stops.ts';
 import { startWorkerDuty, type WorkerDuty } from './worker-duty.ts';
 

@@ -9,7 +9,7 @@ import type { Bell } from './clock.ts';
 import type { Config } from './config.ts';
 import { createJob, deleteJob, pauseJob, resumeJob, setEnabled, type ManageDeps } from './jobs/manage.ts';
 import type { Metrics } from './observe/metrics.ts';
-import type { Readiness } from './readiness.ts';
+import type { Readiness } from './node/readiness.ts';
 import { backfill, cancel, rerun, trigger } from './runs/control.ts';
 import { makeApp } from './server.ts';
 import type { JobStore } from './store/jobs.ts';

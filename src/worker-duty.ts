@@ -2,7 +2,7 @@
 
 import { every, makeBell, type Bell, type Clock } from './clock.ts';
 import type { Config } from './config.ts';
-import type { Heartbeat } from './heartbeat.ts';
+import type { Heartbeat } from './node/heartbeat.ts';
 import type { Log } from './observe/log.ts';
 import { makeConsumer } from './queue/consumer.ts';
 import type { Backend } from './queue/transport.ts';

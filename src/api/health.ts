@@ -3,7 +3,7 @@
 
 import { Hono } from 'hono';
 import type { Metrics } from '../observe/metrics.ts';
-import type { Readiness } from '../readiness.ts';
+import type { Readiness } from '../node/readiness.ts';
 import type { DoorEnv } from './wire.ts';
 
 type Deps = { readonly readiness: () => Promise<Readiness>; readonly metrics: Pick<Metrics, 'text' | 'contentType'> };

@@ -1,7 +1,7 @@
 // What can be counted and measured of a node, in the text that Prometheus reads.
 
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
-import type { Degraded, Hindrance, Readiness } from '../readiness.ts';
+import type { Degraded, Hindrance, Readiness } from '../node/readiness.ts';
 
 /** An attempt that was recorded; as events tell it. */
 export type AttemptSeen = {

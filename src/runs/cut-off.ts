@@ -2,7 +2,7 @@
 // own before that, so that none of them ever runs twice at a time.
 
 import { every, type Clock, type Loop } from '../clock.ts';
-import { leaseMs } from '../heartbeat.ts';
+import { leaseMs } from '../node/heartbeat.ts';
 import type { Log } from '../observe/log.ts';
 
 type Deps = {

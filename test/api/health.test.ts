@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
-import type { Readiness } from '../../src/readiness.ts';
+import type { Readiness } from '../../src/node/readiness.ts';
 import { openTestDoors } from '../support/doors.ts';
 
 const doors = await openTestDoors(test);

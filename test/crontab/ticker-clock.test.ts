@@ -5,7 +5,7 @@ import test, { beforeEach, describe } from 'node:test';
 import { makeBell } from '../../src/clock.ts';
 import { rememberSchedules } from '../../src/crontab/schedules.ts';
 import { startTicker, tick } from '../../src/crontab/ticker.ts';
-import { makeDatabaseClock } from '../../src/database-clock.ts';
+import { makeDatabaseClock } from '../../src/node/database-clock.ts';
 import { standingClock } from '../support/clock.ts';
 import { clear, openStores, placeJob } from '../support/jobs.ts';
 import { keptLog } from '../support/log.ts';

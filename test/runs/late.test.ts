@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
 import type { AttemptRequest, AttemptResult } from '../../src/executors/executor.ts';
-import { makeHeartbeat } from '../../src/heartbeat.ts';
+import { makeHeartbeat } from '../../src/node/heartbeat.ts';
 import { makeBell } from '../../src/clock.ts';
 import { beginWork } from '../../src/observe/tracing.ts';
 import { makeEvents } from '../../src/runs/events.ts';

@@ -11,7 +11,7 @@ import { openDoors } from '../../src/doors.ts';
 import { httpExecutor } from '../../src/executors/http.ts';
 import { loadExecutors } from '../../src/executors/registry.ts';
 import { shellExecutor } from '../../src/executors/shell.ts';
-import { makeHealth, type HealthDeps } from '../../src/health.ts';
+import { makeHealth, type HealthDeps } from '../../src/node/health.ts';
 import { makeMetrics } from '../../src/observe/metrics.ts';
 import { newTraceId } from '../../src/observe/tracing.ts';
 import { openVitals } from '../../src/store/vitals.ts';

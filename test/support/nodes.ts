@@ -1,7 +1,7 @@
 // Nodes of a database, each with a clock that stands still until the test lets it go on.
 
 import assert from 'node:assert/strict';
-import { makeHeartbeat, type Heartbeat } from '../../src/heartbeat.ts';
+import { makeHeartbeat, type Heartbeat } from '../../src/node/heartbeat.ts';
 import type { NewNode } from '../../src/store/nodes.ts';
 import { startPulse, type Pulse, type PulseEvents, type Sign } from '../../src/store/pulse.ts';
 import { standingClock, type StandingClock } from './clock.ts';

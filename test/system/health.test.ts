@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Readiness } from '../../src/readiness.ts';
+import type { Readiness } from '../../src/node/readiness.ts';
 import { folder, limitMs, startBelfry, suiteScope, until, type Belfry } from '../support/belfry.ts';
 import { testDatabase } from '../support/postgres.ts';
 import { startProxy, type Proxy } from '../support/proxy.ts';

@@ -5,7 +5,7 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { environment } from '../../src/embedded/programs.ts';
-import type { Readiness } from '../../src/readiness.ts';
+import type { Readiness } from '../../src/node/readiness.ts';
 import { folder, limitMs, startBelfry, until, type Belfry } from '../support/belfry.ts';
 import { faketimeMissing, withClock, withClockOf } from '../support/faketime.ts';
 import { fault } from '../support/faults.ts';

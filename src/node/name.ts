@@ -1,8 +1,8 @@
 // One name, one process: a lock in the database holds the name of this node, and is taken again when its connection was lost.
 
-import { every, makeBell, type Clock } from './clock.ts';
-import { Refusal } from './errors.ts';
-import type { Log } from './observe/log.ts';
+import { every, makeBell, type Clock } from '../clock.ts';
+import { Refusal } from '../errors.ts';
+import type { Log } from '../observe/log.ts';
 
 type Lock = { release(): Promise<void> };
 

@@ -2,11 +2,11 @@
 
 import assert from 'node:assert/strict';
 import test, { beforeEach, describe } from 'node:test';
-import { openStores } from './support/jobs.ts';
-import { nodesOn } from './support/nodes.ts';
-import { execute, testDatabase } from './support/postgres.ts';
-import { startProxy } from './support/proxy.ts';
-import { until } from './support/belfry.ts';
+import { openStores } from '../support/jobs.ts';
+import { nodesOn } from '../support/nodes.ts';
+import { execute, testDatabase } from '../support/postgres.ts';
+import { startProxy } from '../support/proxy.ts';
+import { until } from '../support/belfry.ts';
 
 const { url } = await testDatabase(test);
 const stores = openStores(test, url);

@@ -1,6 +1,6 @@
 // What a node says of its health. Pure: what was seen goes in, the answer of /readyz comes out.
 
-import type { ClockState } from './crontab/clock-guard.ts';
+import type { ClockState } from './clock-guard.ts';
 
 /** How the queue does. `silent`: it takes messages and none comes back. */
 export type QueueState = 'ok' | 'silent' | 'unavailable';

@@ -1,11 +1,11 @@
 // This node lives: a pulse raises its beat; here it sees who else does, and calls lost whose beat stood still for a whole lease
 // of our own time and unbroken reading. No clock is compared, and a database outage loses nobody.
 
-import { every, makeBell, type Clock, type Loop } from './clock.ts';
-import type { Log } from './observe/log.ts';
-import { lanesOf } from './runs/lanes.ts';
-import type { NewNode, NodeRow } from './store/nodes.ts';
-import type { Pulse, PulseEvents, Sign } from './store/pulse.ts';
+import { every, makeBell, type Clock, type Loop } from '../clock.ts';
+import type { Log } from '../observe/log.ts';
+import { lanesOf } from '../runs/lanes.ts';
+import type { NewNode, NodeRow } from '../store/nodes.ts';
+import type { Pulse, PulseEvents, Sign } from '../store/pulse.ts';
 
 type Deps = {
   readonly clock: Clock;

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { readinessOf, type Seen } from '../src/readiness.ts';
+import { readinessOf, type Seen } from '../../src/node/readiness.ts';
 
 const well: Seen = {
   isStopping: false,

@@ -2,13 +2,13 @@
 
 import assert from 'node:assert/strict';
 import test, { describe, type TestContext } from 'node:test';
-import { systemClock } from '../src/clock.ts';
-import { holdNodeName } from '../src/node-name.ts';
-import { until } from './support/belfry.ts';
-import { openStores, placeNode } from './support/jobs.ts';
-import { keptLog } from './support/log.ts';
-import { execute, testDatabase } from './support/postgres.ts';
-import { startProxy } from './support/proxy.ts';
+import { systemClock } from '../../src/clock.ts';
+import { holdNodeName } from '../../src/node/name.ts';
+import { until } from '../support/belfry.ts';
+import { openStores, placeNode } from '../support/jobs.ts';
+import { keptLog } from '../support/log.ts';
+import { execute, testDatabase } from '../support/postgres.ts';
+import { startProxy } from '../support/proxy.ts';
 
 const { url } = await testDatabase(test);
 const stores = openStores(test, url);

@@ -1,13 +1,13 @@
 // How a node watches itself: the clock it goes by and the health it tells of, put together and stopped with all else.
 
-import { systemClock, type Clock } from './clock.ts';
+import { systemClock, type Clock } from '../clock.ts';
 import { makeDatabaseClock } from './database-clock.ts';
 import { makeHealth, type Health, type HealthDeps } from './health.ts';
 import type { Heartbeat } from './heartbeat.ts';
-import type { Log } from './observe/log.ts';
-import { watchLoopLag } from './observe/loop-lag.ts';
-import type { Stops } from './stops.ts';
-import { openVitals } from './store/vitals.ts';
+import type { Log } from '../observe/log.ts';
+import { watchLoopLag } from '../observe/loop-lag.ts';
+import type { Stops } from '../stops.ts';
+import { openVitals } from '../store/vitals.ts';
 
 type Given = {
   readonly connections: { readonly url: string; readonly applicationName: string; readonly onError: (fault: unknown) => void };

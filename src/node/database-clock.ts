@@ -1,9 +1,9 @@
 // The clock that all of a node goes by: the database's, carried on by our own monotonic clock between two looks at it. So a node
-// whose wall clock is wrong writes no wrong moment and forgets nothing too early; it only does not tick (crontab/clock-guard.ts).
+// whose wall clock is wrong writes no wrong moment and forgets nothing too early; it only does not tick (clock-guard.ts).
 
-import { every, type Clock, type Loop } from './clock.ts';
-import { judge, stateOf, timeAt, type ClockState, type Judgement } from './crontab/clock-guard.ts';
-import type { Log } from './observe/log.ts';
+import { every, type Clock, type Loop } from '../clock.ts';
+import { judge, stateOf, timeAt, type ClockState, type Judgement } from './clock-guard.ts';
+import type { Log } from '../observe/log.ts';
 
 type Deps = {
   /** Our own. */

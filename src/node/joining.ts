@@ -1,18 +1,18 @@
 // This process becomes one of the nodes: it holds its name, puts right what an earlier start of it left, is written down as
 // living, and hears of what changes about nodes.
 
-import type { Clock } from './clock.ts';
-import type { Config } from './config.ts';
-import { killLeftovers } from './executors/leftovers.ts';
+import type { Clock } from '../clock.ts';
+import type { Config } from '../config.ts';
+import { killLeftovers } from '../executors/leftovers.ts';
 import { makeHeartbeat, type Heartbeat } from './heartbeat.ts';
-import { holdNodeName } from './node-name.ts';
-import type { Log } from './observe/log.ts';
-import { settle } from './runs/upkeep.ts';
-import type { Worker } from './runs/worker.ts';
-import type { Stops } from './stops.ts';
-import type { Database } from './store/database.ts';
-import type { NodeStore } from './store/nodes.ts';
-import { startPulse } from './store/pulse.ts';
+import { holdNodeName } from './name.ts';
+import type { Log } from '../observe/log.ts';
+import { settle } from '../runs/upkeep.ts';
+import type { Worker } from '../runs/worker.ts';
+import type { Stops } from '../stops.ts';
+import type { Database } from '../store/database.ts';
+import type { NodeStore } from '../store/nodes.ts';
+import { startPulse } from '../store/pulse.ts';
 
 type House = Parameters<typeof settle>[0] & { readonly clock: Clock; readonly log: Log; readonly nodes: NodeStore };
 

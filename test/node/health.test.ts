@@ -3,14 +3,14 @@
 import assert from 'node:assert/strict';
 import test, { beforeEach, describe } from 'node:test';
 import { Client } from 'pg';
-import { makeHealth, type HealthDeps } from '../src/health.ts';
-import type { QueueState } from '../src/readiness.ts';
-import { mostCounted, openVitals } from '../src/store/vitals.ts';
-import { standingClock } from './support/clock.ts';
-import { migrations, wellDoing } from './support/doors.ts';
-import { claim, clear, openStores, placeJob, placeNode, queueRuns } from './support/jobs.ts';
-import { keptLog } from './support/log.ts';
-import { execute, testDatabase } from './support/postgres.ts';
+import { makeHealth, type HealthDeps } from '../../src/node/health.ts';
+import type { QueueState } from '../../src/node/readiness.ts';
+import { mostCounted, openVitals } from '../../src/store/vitals.ts';
+import { standingClock } from '../support/clock.ts';
+import { migrations, wellDoing } from '../support/doors.ts';
+import { claim, clear, openStores, placeJob, placeNode, queueRuns } from '../support/jobs.ts';
+import { keptLog } from '../support/log.ts';
+import { execute, testDatabase } from '../support/postgres.ts';
 
 const { url } = await testDatabase(test);
 const stores = openStores(test, url);

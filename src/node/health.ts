@@ -1,8 +1,8 @@
 // How this node does: gathers what readiness.ts decides on, and tells in the log what begins to be wrong and what ends to be.
 
-import { every, type Clock, type Loop } from './clock.ts';
-import type { ClockState } from './crontab/clock-guard.ts';
-import type { Log } from './observe/log.ts';
+import { every, type Clock, type Loop } from '../clock.ts';
+import type { ClockState } from './clock-guard.ts';
+import type { Log } from '../observe/log.ts';
 import { readinessOf, type QueueState, type Readiness, type Seen } from './readiness.ts';
 
 export type HealthDeps = {

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { judge, stateOf, timeAt, type Judgement, type Reading } from '../../src/crontab/clock-guard.ts';
+import { judge, stateOf, timeAt, type Judgement, type Reading } from '../../src/node/clock-guard.ts';
 
 const hour = 3_600_000;
 const year = 365 * 24 * hour;
