@@ -102,8 +102,6 @@ async function start(given: Given, stops: Stops): Promise<App> {
   const spoolFolder = join(config.dataDir, 'spool', installation);
   const spool = makeSpool({ ...house, folder: spoolFolder, node: config.nodeName, stopping: stopping.signal });
   const keepingHouse = { ...house, replay: spool.replay };
-  // Others have settled the runs of what they called lost; only here can be ended what it left running.
-  for (const incarnation of await store.nodes.lastLost(config.nodeName)) await killLeftovers(markerOf(incarnation));
   const { failed } = given;
   const joining = { config, version, database, connections, house: keepingHouse, markerOf, worker: () => worker, failed };
   const heartbeat = await joinNodes(joining, stops);
@@ -119,7 +117,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
   events.on(({ state }) => {
     if (state === 'retrying') dispatchBell.ring();
   });
-  const unrecorded = new Set<number>();
+  const unrecorded = new Set<string>();
   const performing = {
     clock,
     log,
@@ -145,7 +143,12 @@ async function start(given: Given, stops: Stops): Promise<App> {
   // A request that is slow to come to its end keeps nobody from stopping; it needs the database, and so ends before that.
   let webStopped = Promise.resolve();
   stops.add(() => webStopped);
-  stops.addLeave(() => heartbeat.stop());
+  stops.addLeave(async () => {
+    await heartbeat.stop();
+    // Once it is written down as stopped others settle what it holds: what is known of that is told before, or it just falls silent.
+    await spool.replay(config.nodeName);
+    await heartbeat.end();
+  });
   stops.addLeave(() => store.runs.idle());
   heartbeat.start();
 
@@ -172,8 +175,7 @@ async function start(given: Given, stops: Stops): Promise<App> {
     stops.add(isolation.close);
     log.info(await isolation.open(), 'shell_isolation');
     const killAll = () => killLeftovers(markerOf(heartbeat.incarnation()));
-    const isUnrecorded = (id: number): boolean => unrecorded.has(id);
-    const working = { clock, log, config, backend, database, runs: store.runs, heartbeat, worker, spool, isUnrecorded, killAll };
+    const working = { clock, log, config, backend, database, runs: store.runs, heartbeat, worker, spool, unrecorded, killAll };
     workerDuty = await startWorkerDuty({ ...working, dispatch: dispatchBell });
     stops.addLeave(workerDuty.leave);
     stops.add(async (atOnce) => {

@@ -11,6 +11,7 @@ import { stopCancelled } from './runs/control.ts';
 import { startCutOffWatch } from './runs/cut-off.ts';
 import { startFallback, type QueueState } from './runs/fallback.ts';
 import { lanesOf } from './runs/lanes.ts';
+import { claimName } from './runs/lifecycle.ts';
 import type { Spool } from './runs/spool.ts';
 import type { Worker } from './runs/worker.ts';
 import { onceAborted } from './stops.ts';
@@ -27,8 +28,8 @@ type Deps = {
   readonly heartbeat: Heartbeat;
   readonly worker: Worker;
   readonly spool: Pick<Spool, 'start'>;
-  /** Whether an attempt of a run was begun here and is not recorded yet. */
-  readonly isUnrecorded: (id: number) => boolean;
+  /** The claims whose attempt was begun here and is not recorded yet. */
+  readonly unrecorded: ReadonlySet<string>;
   /** Ends whatever runs of this incarnation. */
   readonly killAll: () => Promise<unknown>;
   readonly dispatch: Bell;
@@ -83,7 +84,7 @@ export async function startWorkerDuty(deps: Deps): Promise<WorkerDuty> {
     { bell, onFault: (fault) => log.error({ err: fault }, 'cancel_watch_failed') },
   );
   const heard = await deps.database.listen('belfry_cancel', bell.ring, bell.ring);
-  const isKnown = (id: number): boolean => worker.isClaiming(id) || deps.isUnrecorded(id);
+  const isKnown = (held: { id: number; epoch: number }): boolean => worker.isClaiming(held.id) || deps.unrecorded.has(claimName(held));
   const loops = [cancelling, deps.spool.start(), startAudit({ clock, log, incarnation, runs, isKnown, dispatch })];
   if (config.worker.onCutOff === 'kill') {
     const { lastBeatAt } = heartbeat;

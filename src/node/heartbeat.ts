@@ -34,7 +34,10 @@ export type Heartbeat = {
   /** When the last beat that was answered was sent, in monotonic milliseconds. */
   readonly lastBeatAt: () => number;
   readonly start: () => void;
+  /** Beats no more. */
   readonly stop: () => Promise<void>;
+  /** Writes this node down as stopped: from then on others settle what it still holds. */
+  readonly end: () => Promise<void>;
 };
 
 const everyMs = 10_000;
@@ -45,15 +48,18 @@ const signEveryMs = 1000;
 
 /**
  * Writes this node down as living. Earlier incarnations of its name are over, since one name is held by one process at a time:
- * `replaced` is asked to put each right before the node takes up work.
+ * `takeOver` is asked to put each right before the node takes up work: what it knows of their runs it has to tell before it ends them,
+ * as from then on others settle them.
  */
-export async function makeHeartbeat(deps: Deps, replaced: (incarnation: number) => Promise<void>): Promise<Heartbeat> {
+export async function makeHeartbeat(
+  deps: Deps,
+  takeOver: (incarnation: number, end: () => Promise<unknown>) => Promise<void>,
+): Promise<Heartbeat> {
   let incarnation = await deps.nodes.register(deps.self);
   let others = await deps.nodes.living();
   for (const node of others) {
     if (node.name !== deps.self.name || node.incarnation === incarnation) continue;
-    await deps.nodes.end(node.incarnation, 'replaced');
-    await replaced(node.incarnation);
+    await takeOver(node.incarnation, () => deps.nodes.end(node.incarnation, 'replaced'));
   }
   others = await deps.nodes.living();
 
@@ -138,7 +144,7 @@ export async function makeHeartbeat(deps: Deps, replaced: (incarnation: number) 
     stop: async () => {
       await Promise.all(loops.map((loop) => loop.stop()));
       await pulse?.stop();
-      await deps.nodes.end(incarnation, 'stopped');
     },
+    end: async () => void (await deps.nodes.end(incarnation, 'stopped')),
   };
 }

@@ -52,6 +52,8 @@ export async function joinNodes(deps: Deps, stops: Stops): Promise<Heartbeat> {
   });
   stops.addLeave(() => held.release());
 
+  // Others have settled the runs of what they called lost; only here can be ended what it left running.
+  for (const incarnation of await nodes.lastLost(name)) await killLeftovers(markerOf(incarnation));
   const heartbeat = await makeHeartbeat(
     {
       clock,
@@ -71,8 +73,10 @@ export async function joinNodes(deps: Deps, stops: Stops): Promise<Heartbeat> {
       onLost: () => deps.worker().interruptAll(),
       onDrain: (isDraining) => deps.worker().hold(isDraining),
     },
-    async (incarnation) => {
+    async (incarnation, end) => {
       const killed = await killLeftovers(markerOf(incarnation));
+      await deps.house.replay(name);
+      await end();
       const lost = await settle(deps.house, incarnation);
       if (killed + lost > 0) log.warn({ incarnation, killed, lost }, 'settled_earlier_start');
     },

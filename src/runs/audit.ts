@@ -14,8 +14,8 @@ type Deps = {
     readonly idsHeldBy: (owner: number) => Promise<readonly Held[]>;
     readonly giveBack: (owner: number, held: readonly Held[]) => Promise<readonly number[]>;
   };
-  /** Whether this node claims the run right now, or has begun an attempt of it that is not recorded yet. */
-  readonly isKnown: (id: number) => boolean;
+  /** Whether this node claims the run right now, or has begun the attempt of this claim and not recorded it yet. */
+  readonly isKnown: (held: Held) => boolean;
   /** Told when something was given back. */
   readonly dispatch: Bell;
 };
@@ -33,7 +33,7 @@ export async function audit(deps: Deps): Promise<number> {
   const held = await deps.runs.idsHeldBy(owner);
   // What is known is asked after the rows were read, and not before: whose claim stands in them and is not on its way any more has
   // begun by now, or never will. One that has begun and ended meanwhile has another epoch, or none.
-  const unknown = held.filter(({ id }) => !deps.isKnown(id));
+  const unknown = held.filter((each) => !deps.isKnown(each));
   if (unknown.length === 0) return everyMs;
   const givenBack = await deps.runs.giveBack(owner, unknown);
   for (const run of givenBack) deps.log.warn({ run, incarnation: owner }, 'gave_back_run');

@@ -14,6 +14,11 @@ export type State = 'queued' | 'running' | 'retrying' | 'succeeded' | 'failed' |
 
 export const states: readonly State[] = ['queued', 'running', 'retrying', 'succeeded', 'failed', 'cancelled', 'skipped'];
 
+/** Names one claim of a run, and with it one attempt: a node may still be ending one when it is handed the next. */
+export function claimName({ id, epoch }: { readonly id: number; readonly epoch: number }): string {
+  return `${id}-${epoch}`;
+}
+
 /** What of a job's definition goes with each of its runs, as it was when the run was made. */
 export type Policy = {
   readonly retry: Retry;

@@ -7,7 +7,7 @@ import type { Log } from '../observe/log.ts';
 import type { Work } from '../observe/tracing.ts';
 import type { AttemptNote, ClaimedRun, EndedRun, RunRecord } from '../store/runs.ts';
 import type { Events } from './events.ts';
-import { decide, type Verdict } from './lifecycle.ts';
+import { claimName, decide, type Verdict } from './lifecycle.ts';
 import { pauseIfFailing, type PausingDeps } from './pausing.ts';
 import type { Spool, Told } from './spool.ts';
 
@@ -20,8 +20,8 @@ type Deps = {
   readonly beginWork: (name: string, traceId: string, attributes: Record<string, string | number>) => Work;
   /** Records it, now or as soon as PostgreSQL is there; see the spool. */
   readonly recordAtLast: Spool['record'];
-  /** Runs with an attempt that was begun and is not recorded: nobody else may make it, whatever goes wrong here. */
-  readonly unrecorded: Set<number>;
+  /** The claims whose attempt was begun and is not recorded: nobody else may make it, whatever goes wrong here. */
+  readonly unrecorded: Set<string>;
   readonly events: Events;
   readonly jobs: PausingDeps['jobs'];
   /** The end of a run, of which the one that comes after it is told. */
@@ -30,7 +30,7 @@ type Deps = {
 
 /** Does one attempt of a run that this node holds. Never rejects: what goes wrong is logged and left to the lease. */
 export async function perform(deps: Deps, run: ClaimedRun, signal: AbortSignal): Promise<void> {
-  deps.unrecorded.add(run.id);
+  deps.unrecorded.add(claimName(run));
   const startedAt = deps.clock.now();
   const begun = deps.clock.monotonic();
   const work = deps.beginWork('attempt', run.traceId, { 'belfry.job': run.jobName, 'belfry.run': run.id, 'belfry.attempt': run.attempt });
@@ -40,7 +40,7 @@ export async function perform(deps: Deps, run: ClaimedRun, signal: AbortSignal):
     const verdict = decide(run, { ...result, stopped: stopReason(result, signal) }, finishedAt);
     const note = noteOf(deps.me().name, run, result, startedAt, finishedAt);
     const told = await deps.recordAtLast(run, recordOf(run, result, verdict, note, finishedAt), signal);
-    if (told !== 'kept') deps.unrecorded.delete(run.id);
+    if (told !== 'kept') deps.unrecorded.delete(claimName(run));
     work.end(result.error);
     const tookMs = Math.round(deps.clock.monotonic() - begun);
     announce(deps.log, run, result, verdict, tookMs, told);
@@ -60,7 +60,7 @@ async function execute(deps: Deps, run: ClaimedRun, traceparent: string, signal:
   const executor = deps.kinds.get(String(run.command['type']));
   if (!executor) return notDone(`expected a command of type ${[...deps.kinds.keys()].join(' or ')}, got "${String(run.command['type'])}"`);
   try {
-    const previous = run.parentId === null ? undefined : await deps.previous(run.parentId);
+    const previous = run.parentId === null ? undefined : await readPrevious(deps, run.parentId, signal);
     return await executor.execute({
       command: executor.parse(run.command),
       job: run.jobName,
@@ -82,6 +82,20 @@ async function execute(deps: Deps, run: ClaimedRun, traceparent: string, signal:
     // The contract says that an executor does not throw; one from outside the house may all the same.
     return notDone(`the executor failed: ${messageOf(fault)}`);
   }
+}
+
+// Between two tries to read what the run before came to, should PostgreSQL be away.
+const previousAgainMs = 1000;
+
+/** However long it takes: what can't be read for a while is no failure of a run that has not begun. */
+async function readPrevious({ clock, previous }: Deps, id: number, signal: AbortSignal): Promise<EndedRun | undefined> {
+  while (!signal.aborted) {
+    const stopped = new Promise<'stopped'>((resolve) => signal.addEventListener('abort', () => resolve('stopped'), { once: true }));
+    const read = await Promise.race([previous(id).catch(() => 'away' as const), stopped]);
+    if (read !== 'away' && read !== 'stopped') return read;
+    await clock.sleep(previousAgainMs, signal);
+  }
+  return undefined;
 }
 
 // Linux takes up to 128 KiB for one variable of an environment, and the command has others.

@@ -78,18 +78,22 @@ export async function removeKept(folder: string, name: string): Promise<void> {
   await rm(join(folder, name + ending), { force: true });
 }
 
-/** Gives what can't be recorded, or is no whole file, another ending for a person to look at. False: even that can't be done. */
-export async function putAside(folder: string, name: string): Promise<boolean> {
+/**
+ * Gives what can't be recorded, or is no whole file, another ending for a person to look at. `gone`: there is none (any more); `stuck`:
+ * it can't be touched.
+ */
+export async function putAside(folder: string, name: string): Promise<'aside' | 'gone' | 'stuck'> {
   const path = join(folder, name);
+  let isStuck = false;
   for (const end of [ending, unfinished]) {
     try {
       await rename(path + end, path + aside);
-      return true;
-    } catch {
-      // It has the other ending, or is not ours to touch.
+      return 'aside';
+    } catch (fault) {
+      isStuck ||= !isGone(fault);
     }
   }
-  return false;
+  return isStuck ? 'stuck' : 'gone';
 }
 
 /** Whether a fault says that a file is not there. */

@@ -93,7 +93,10 @@ export function makeSpool(deps: Deps): Spool {
           pending.delete(name);
           throw fault;
         }
-        if (isKept && deps.stopping.aborted) return 'kept';
+        if (isKept && deps.stopping.aborted) {
+          pending.delete(name);
+          return 'kept';
+        }
         if (signal.aborted && deps.stopping.aborted && tries >= lastTries) throw fault;
         await deps.clock.sleep(retryMs, never);
       }
@@ -124,7 +127,8 @@ export function makeSpool(deps: Deps): Spool {
   };
 
   const setAside = async (folder: string, name: string, fault: unknown): Promise<false> => {
-    deps.log.error({ err: fault, file: join(folder, name), aside: await putAside(folder, name) }, 'spool_unreadable');
+    const became = await putAside(folder, name);
+    if (became !== 'gone') deps.log.error({ err: fault, file: join(folder, name), aside: became === 'aside' }, 'spool_unreadable');
     return false;
   };
 
@@ -162,12 +166,13 @@ export function makeSpool(deps: Deps): Spool {
     },
     replay: async (node) => {
       const folder = folderOf(node);
-      // What waits in this process finds out by itself that it was written; it is told all the same, as it may have no file.
-      const waiting = new Map(folder === ours ? pending : []);
       const found = await listKept(folder).catch((fault: unknown) => {
         deps.log.error({ err: fault, folder }, 'spool_unreadable');
         return { whole: [], torn: [] };
       });
+      // What waits in this process finds out by itself that it was written; it is told all the same, as it may have no file. Looked at
+      // after the folder: what is just being written there is among it.
+      const waiting = new Map(folder === ours ? pending : []);
       const steps = [
         ...[...waiting.values()].map(
           ({ record }) =>

@@ -4,6 +4,7 @@
 import type { Bell, Clock } from '../clock.ts';
 import type { StopReason } from '../executors/executor.ts';
 import type { ClaimedRun } from '../store/runs.ts';
+import { claimName } from './lifecycle.ts';
 
 type Deps = {
   readonly clock: Clock;
@@ -43,7 +44,7 @@ const patienceMs = 250;
 
 /** Makes the slots; nothing runs until something is taken. */
 export function makeWorker(deps: Deps): Worker {
-  const attempts = new Map<number, { stop: AbortController; ended: Promise<void> }>();
+  const attempts = new Map<string, { id: number; stop: AbortController; ended: Promise<void> }>();
   const claims = new Map<Promise<void>, readonly number[]>();
   const stopping = new AbortController();
   let interrupted = false;
@@ -82,11 +83,12 @@ export function makeWorker(deps: Deps): Worker {
   const start = (run: ClaimedRun, isInterrupted: boolean): void => {
     const stop = new AbortController();
     if (isInterrupted) stop.abort('interrupted' satisfies StopReason);
+    const name = claimName(run);
     const ended = deps.perform(run, stop.signal).finally(() => {
-      attempts.delete(run.id);
+      attempts.delete(name);
       release(1);
     });
-    attempts.set(run.id, { stop, ended });
+    attempts.set(name, { id: run.id, stop, ended });
   };
 
   const claim = (ids: readonly number[]): Promise<void> => {
@@ -133,10 +135,10 @@ export function makeWorker(deps: Deps): Worker {
       while (room() === 0 && !stopping.signal.aborted) await slotWithin(60_000);
     },
     busy: () => deps.slots - free,
-    running: () => [...attempts.keys()],
+    running: () => Array.from(attempts.values(), ({ id }) => id),
     isClaiming: (id) => [...claims.values()].some((ids) => ids.includes(id)),
     cancel: (ids) => {
-      for (const id of ids) attempts.get(id)?.stop.abort('cancelled' satisfies StopReason);
+      for (const { id, stop } of attempts.values()) if (ids.includes(id)) stop.abort('cancelled' satisfies StopReason);
     },
     interruptAll,
     hold: (held) => {

@@ -78,6 +78,7 @@ describe('a node that was called lost', limit, () => {
     await stores.nodes.end(before, 'lost');
     await node.steps(1);
     await node.heartbeat.stop();
+    await node.heartbeat.end();
     assert.deepEqual([(await rowOf(node, before))['ended'], (await rowOf(node))['ended']], ['lost', 'stopped']);
   });
 });
@@ -115,7 +116,7 @@ describe('a node that drains', limit, () => {
   test('does so no more when its process starts again', async (t) => {
     const node = await nodeOf(t, { name: 'a' });
     await stores.nodes.drain('a', true);
-    await node.heartbeat.stop();
+    await node.heartbeat.end();
     await nodeOf(t, { name: 'a' });
     assert.deepEqual(
       (await stores.nodes.living()).map(({ isDraining }) => isDraining),

@@ -44,11 +44,13 @@ describe('a node', limit, () => {
     assert.equal(heartbeat.lastBeatAt(), startedAt + 9500);
   });
 
-  test('is written down as stopped when it stops, and beats no more', async (t) => {
+  test('beats no more once it stops, and is written down as stopped when it says that it has', async (t) => {
     const node = await nodeOf(t, { name: 'a' });
     node.heartbeat.start();
     await node.steps(1);
     await node.heartbeat.stop();
+    assert.equal((await rowOf(node))['ended'], null);
+    await node.heartbeat.end();
     const { beat: _, ...row } = await rowOf(node);
     assert.deepEqual(row, { name: 'a', busy: 0, ended: 'stopped' });
   });
@@ -65,7 +67,7 @@ describe('a node', limit, () => {
       ['a', 'b', 'c'],
     );
     assert.deepEqual(node.heartbeat.capacity(), { workers: 2, slots: 12 });
-    await other.heartbeat.stop();
+    await other.heartbeat.end();
     await node.steps(1);
     assert.deepEqual(node.heartbeat.capacity(), { workers: 1, slots: 5 });
   });
@@ -94,9 +96,17 @@ describe('a node', limit, () => {
     const put: [number, unknown][] = [];
     const again = await nodeOf(t, {
       name: 'a',
-      replaced: async (incarnation) => void put.push([incarnation, (await rowOf(first, incarnation))['ended']]),
+      takeOver: async (incarnation, end) => {
+        put.push([incarnation, (await rowOf(first, incarnation))['ended']]);
+        await end();
+        put.push([incarnation, (await rowOf(first, incarnation))['ended']]);
+      },
     });
-    assert.deepEqual(put, [[first.heartbeat.incarnation(), 'replaced']]);
+    const earlier = first.heartbeat.incarnation();
+    assert.deepEqual(put, [
+      [earlier, null],
+      [earlier, 'replaced'],
+    ]);
     assert.deepEqual(
       again.heartbeat.living().map(({ name }) => name),
       ['other', 'a'],

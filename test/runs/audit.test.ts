@@ -5,6 +5,7 @@ import test, { beforeEach, describe } from 'node:test';
 import { Client } from 'pg';
 import { makeBell } from '../../src/clock.ts';
 import { audit, startAudit } from '../../src/runs/audit.ts';
+import { claimName } from '../../src/runs/lifecycle.ts';
 import { makeWorker } from '../../src/runs/worker.ts';
 import type { ClaimedRun } from '../../src/store/runs.ts';
 import { until } from '../support/belfry.ts';
@@ -41,7 +42,7 @@ function nodeOf(runs = stores.runs) {
   const clock = standingClock(afterAll);
   const { log, lines, messages } = keptLog();
   const dispatch = makeBell(clock);
-  const unrecorded = new Set<number>();
+  const unrecorded = new Set<string>();
   const begun: number[] = [];
   const ended = Promise.withResolvers<void>();
   const worker = makeWorker({
@@ -50,13 +51,13 @@ function nodeOf(runs = stores.runs) {
     me: () => ({ name: 'node a', incarnation }),
     runs,
     perform: async (run) => {
-      unrecorded.add(run.id);
+      unrecorded.add(claimName(run));
       begun.push(run.id);
       await ended.promise;
     },
     dispatch,
   });
-  const isKnown = (id: number): boolean => worker.isClaiming(id) || unrecorded.has(id);
+  const isKnown = (held: { id: number; epoch: number }): boolean => worker.isClaiming(held.id) || unrecorded.has(claimName(held));
   const deps = { clock, log, incarnation: () => incarnation, runs: stores.runs, isKnown, dispatch };
   return { worker, deps, clock, lines, messages, begun, unrecorded, end: () => ended.resolve(), hasRung: () => hasRung(dispatch, clock) };
 }
@@ -132,7 +133,7 @@ describe('the audit', { timeout: 60_000 }, () => {
     assert.equal(unrecorded.size, 3);
     await audit(deps);
     assert.deepEqual(messages(), []);
-    unrecorded.delete(ids[1] ?? 0);
+    unrecorded.delete(claimName({ id: ids[1] ?? 0, epoch: 1 }));
     await audit(deps);
     assert.deepEqual([messages(), (await runNow(stores, ids[1] ?? 0)).state], [['gave_back_run'], 'queued']);
   });
@@ -142,9 +143,9 @@ describe('the audit', { timeout: 60_000 }, () => {
     const ids = await queued(300);
     const performed: Promise<unknown>[] = [];
     const record = async (run: ClaimedRun): Promise<void> => {
-      unrecorded.add(run.id);
+      unrecorded.add(claimName(run));
       await stores.runs.record(outcome(run));
-      unrecorded.delete(run.id);
+      unrecorded.delete(claimName(run));
     };
     const busy = makeWorker({
       clock: deps.clock,
@@ -158,7 +159,8 @@ describe('the audit', { timeout: 60_000 }, () => {
       },
       dispatch: deps.dispatch,
     });
-    const isKnown = (id: number): boolean => busy.isClaiming(id) || worker.isClaiming(id) || unrecorded.has(id);
+    const isKnown: typeof deps.isKnown = (held) =>
+      busy.isClaiming(held.id) || worker.isClaiming(held.id) || unrecorded.has(claimName(held));
     let isOver = false;
     const looking = (async () => {
       while (!isOver) await audit({ ...deps, isKnown });

@@ -7,8 +7,9 @@ import type { AttemptRequest, AttemptResult } from '../../src/executors/executor
 import { makeHeartbeat } from '../../src/node/heartbeat.ts';
 import { makeBell } from '../../src/clock.ts';
 import { beginWork } from '../../src/observe/tracing.ts';
+import { audit } from '../../src/runs/audit.ts';
 import { makeEvents } from '../../src/runs/events.ts';
-import type { Policy } from '../../src/runs/lifecycle.ts';
+import { claimName, type Policy } from '../../src/runs/lifecycle.ts';
 import { perform } from '../../src/runs/perform.ts';
 import { makeSpool } from '../../src/runs/spool.ts';
 import { upkeep } from '../../src/runs/upkeep.ts';
@@ -27,6 +28,7 @@ import {
   seconds,
   torn,
 } from '../support/jobs.ts';
+import { until } from '../support/belfry.ts';
 import { done, executorOf } from '../support/kinds.ts';
 import { keptLog } from '../support/log.ts';
 import { testDatabase } from '../support/postgres.ts';
@@ -38,8 +40,8 @@ test.afterEach(async () => assert.deepEqual(await torn(stores), []));
 const hour = { ...retryOnce, maxAttempts: 3, delayMs: 3_600_000, maxDelayMs: 3_600_000 };
 const interrupted: AttemptResult = { outcome: 'failed', known: true, error: 'interrupted: the service was shut down', result: {} };
 
-/** A node with a heart, whose one attempt ends when the test says so, or when it is told to. */
-async function nodeWithRun(t: { after: (fn: () => Promise<void>) => void }, policy: Partial<Policy>) {
+/** A node with a heart, whose attempts end when the test says so, or when they are told to if they mind that. */
+async function nodeWithRun(t: { after: (fn: () => Promise<void>) => void }, policy: Partial<Policy>, minds = true) {
   const clock = standingClock(afterAll);
   const { log, messages } = keptLog();
   const { nodes, runs, jobs } = openStores(t, url);
@@ -58,10 +60,12 @@ async function nodeWithRun(t: { after: (fn: () => Promise<void>) => void }, poli
     () => Promise.resolve(),
   );
   const incarnation = heartbeat.incarnation();
-  const end = Promise.withResolvers<AttemptResult>();
-  const execute = async ({ signal }: AttemptRequest): Promise<AttemptResult> => {
-    signal.addEventListener('abort', () => end.resolve(interrupted));
-    return await end.promise;
+  const begun: { readonly attempt: number; readonly end: (result: AttemptResult) => void }[] = [];
+  const execute = async ({ attempt, signal }: AttemptRequest): Promise<AttemptResult> => {
+    const { promise, resolve } = Promise.withResolvers<AttemptResult>();
+    begun.push({ attempt, end: resolve });
+    if (minds) signal.addEventListener('abort', () => resolve(interrupted));
+    return await promise;
   };
   const spool = makeSpool({ clock, log, runs, jobs, folder: '/nowhere', node: 'node a', stopping: new AbortController().signal });
   const performing = {
@@ -72,7 +76,7 @@ async function nodeWithRun(t: { after: (fn: () => Promise<void>) => void }, poli
     killGraceMs: 1,
     beginWork,
     recordAtLast: spool.record,
-    unrecorded: new Set<number>(),
+    unrecorded: new Set<string>(),
     events: makeEvents(),
     jobs,
     previous: runs.ended,
@@ -94,7 +98,21 @@ async function nodeWithRun(t: { after: (fn: () => Promise<void>) => void }, poli
     await clock.asleep(10_000);
     await heartbeat.stop();
   };
-  return { id, incarnation, messages, end: end.resolve, hearsOfIt, performed: performed.promise };
+  const unrecorded = performing.unrecorded;
+  return {
+    id,
+    incarnation,
+    messages,
+    begun,
+    end: (result: AttemptResult) => begun[0]?.end(result),
+    hearsOfIt,
+    performed: performed.promise,
+    worker,
+    heartbeat,
+    clock,
+    unrecorded,
+    runs,
+  };
 }
 
 /** Another node calls it lost, and settles what it held. */
@@ -165,5 +183,27 @@ describe('of a node that was called lost, a result', { timeout: 60_000 }, () => 
     await performed;
     await settleFor(incarnation);
     assert.deepEqual([(await cameTo(id)).state, (await cameTo(id)).attempts], ['retrying', [[1, 'failed', interrupted.error]]]);
+  });
+
+  test('leaves the next attempt alone that the same node has begun meanwhile', async (t) => {
+    const policy = { onLost: 'retry', retry: { ...hour, delayMs: 0 } } as const;
+    const node = await nodeWithRun(t, policy, false);
+    await settleFor(node.incarnation);
+    await node.hearsOfIt();
+    node.clock.set(seconds(8000));
+    await node.worker.take([node.id]);
+    assert.deepEqual(
+      node.begun.map(({ attempt }) => attempt),
+      [1, 2],
+    );
+    node.end(interrupted);
+    await until(() => node.worker.running().length === 1 || undefined);
+    const isKnown = (held: { id: number; epoch: number }): boolean => node.unrecorded.has(claimName(held));
+    const { clock, runs, heartbeat } = node;
+    await audit({ clock, log: keptLog().log, incarnation: heartbeat.incarnation, runs, isKnown, dispatch: makeBell(clock) });
+    const { state, attempt } = await runNow(stores, node.id);
+    assert.deepEqual({ state, attempt }, { state: 'running', attempt: 2 });
+    node.begun[1]?.end(done);
+    await until(async () => (await cameTo(node.id)).state === 'succeeded' || undefined);
   });
 });

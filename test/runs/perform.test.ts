@@ -3,13 +3,10 @@
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
 import type { AttemptRequest, AttemptResult, StopReason } from '../../src/executors/executor.ts';
-import { beginWork } from '../../src/observe/tracing.ts';
-import { makeEvents, type RunEvent } from '../../src/runs/events.ts';
-import type { Policy } from '../../src/runs/lifecycle.ts';
+import { claimName, type Policy } from '../../src/runs/lifecycle.ts';
 import { perform } from '../../src/runs/perform.ts';
 import type { Spool } from '../../src/runs/spool.ts';
 import type { ClaimedRun } from '../../src/store/runs.ts';
-import { standingClock } from '../support/clock.ts';
 import {
   afterAll,
   claim,
@@ -26,12 +23,13 @@ import {
   seconds,
   wayOf,
 } from '../support/jobs.ts';
-import { done, executorOf } from '../support/kinds.ts';
-import { keptLog } from '../support/log.ts';
+import { done } from '../support/kinds.ts';
+import { performersOn } from '../support/performing.ts';
 import { testDatabase } from '../support/postgres.ts';
 
 const { url } = await testDatabase(test);
 const stores = openStores(test, url);
+const nodeOf = performersOn(stores);
 const incarnation = await placeNode(stores, 'node a');
 
 /** A run that this node has claimed. */
@@ -44,31 +42,6 @@ async function claimed(
   const [run] = await claim(stores, [fired?.id ?? 0], incarnation);
   assert.ok(run);
   return run;
-}
-
-const recordAtLast: Spool['record'] = async (_run, record) => ((await stores.runs.record(record)) ? 'recorded' : 'too_late');
-
-/** The node, whose executor of type `noop` does this. */
-function nodeOf(execute: (request: AttemptRequest) => Promise<AttemptResult>) {
-  const clock = standingClock(afterAll);
-  const { log, lines, messages } = keptLog();
-  const events = makeEvents();
-  const told: RunEvent[] = [];
-  events.on((event) => told.push(event));
-  const deps = {
-    clock,
-    log,
-    kinds: new Map([['noop', executorOf('noop', execute)]]),
-    me: () => ({ name: 'node a', marker: 'the marker' }),
-    killGraceMs: 10_000,
-    beginWork,
-    jobs: stores.jobs,
-    previous: stores.runs.ended,
-    recordAtLast,
-    unrecorded: new Set<number>(),
-    events,
-  };
-  return { deps, clock, lines, messages, told };
 }
 
 /** What a run came to whose attempt came to this. */
@@ -290,11 +263,11 @@ describe('a result', () => {
       const run = await claimed();
       let wasUnrecorded = false;
       const { deps, messages } = nodeOf(() => {
-        wasUnrecorded = deps.unrecorded.has(run.id);
+        wasUnrecorded = deps.unrecorded.has(claimName(run));
         return Promise.resolve(done);
       });
       await perform({ ...deps, recordAtLast: answer }, run, new AbortController().signal);
-      assert.deepEqual([messages(), wasUnrecorded, deps.unrecorded.has(run.id)], [[message], true, isUnrecorded]);
+      assert.deepEqual([messages(), wasUnrecorded, deps.unrecorded.has(claimName(run))], [[message], true, isUnrecorded]);
     });
   }
 });

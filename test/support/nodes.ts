@@ -18,7 +18,7 @@ type Given = {
   beatEveryMs?: number;
   /** A beat of another kind than the real one. */
   startPulse?: (first: Sign, events: PulseEvents) => Pulse;
-  replaced?: (incarnation: number) => Promise<void>;
+  takeOver?: (incarnation: number, end: () => Promise<unknown>) => Promise<void>;
 };
 
 /** What makes nodes on a database, and looks at their rows. */
@@ -46,7 +46,7 @@ export function nodesOn(url: string, stores: Pick<Stores, 'nodes'>) {
         onLost: () => timesLost++,
         onDrain: (isDraining) => drains.push(isDraining),
       },
-      given.replaced ?? (() => Promise.resolve()),
+      given.takeOver ?? (async (_, end) => void (await end())),
     );
     t.after(() => heartbeat.stop());
     return {

@@ -7,8 +7,11 @@ import { describe, test } from 'node:test';
 import { folder, limitMs, processesOf, processesOfRun, startBelfry, until, type Belfry } from '../support/belfry.ts';
 import { smallDisk } from '../support/disk.ts';
 import { fault } from '../support/faults.ts';
-import { testDatabase } from '../support/postgres.ts';
+import { execute, testDatabase } from '../support/postgres.ts';
 import { startProxy } from '../support/proxy.ts';
+import { startTap } from '../support/tap.ts';
+
+const records = /delete from belfry\.unfinished.*insert into belfry\.results/s;
 
 /** Each attempt signs outside of Belfry, and ends when the file `go` is there. */
 const target = 'echo $BELFRY_ATTEMPT >> ledger; until [ -e go ]; do sleep 0.1; done; echo finished';
@@ -43,6 +46,26 @@ describe('a result that comes while PostgreSQL is away', { timeout: 3 * limitMs,
       await assertReplayed(await start(), run, cwd, files);
     });
   }
+
+  test('and was given up by a Belfry that stops is told once more before that says it has stopped: nobody calls it lost', async (t) => {
+    const { url } = await testDatabase(t, 'empty');
+    const tap = await startTap(t, url);
+    const { cwd, belfry, run, finish, files } = await placeBehind(t, tap.url);
+    await startBelfry({ cwd: await folder(t), env: { BELFRY_DATABASE_URL: url, BELFRY_NODE: 'other' } });
+    const ending = belfry.end('SIGTERM');
+    await belfry.logged(({ msg }) => msg === 'stopping');
+    const held = tap.hold(records, 'asked');
+    await finish();
+    await held;
+    await execute(url, `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'belfry one'`);
+    assert.deepEqual(await ending, { code: 0, signal: null });
+    assert.deepEqual([await files(), processesOf(cwd)], [[], []]);
+    const rows = await execute(
+      url,
+      `select state, (select end_reason from belfry.nodes where name = 'one') as node from belfry.records where id = ${run}`,
+    );
+    assert.deepEqual(rows, [{ state: 'succeeded', node: 'stopped' }]);
+  });
 
   test('is recorded by the next start when Belfry is killed meanwhile (kill -9), before anything is settled as lost', async (t) => {
     const { cwd, belfry, start, proxy, run, finish, files } = await place(t);
@@ -101,13 +124,17 @@ async function assertReplayed(belfry: Belfry, run: number, cwd: string, files: (
   assert.deepEqual(await readFile(join(cwd, 'ledger'), 'utf8'), '1\n');
 }
 
-/** A Belfry whose PostgreSQL is behind a proxy, and a run of it that ends with `finish`. */
+/** A Belfry whose PostgreSQL is behind a proxy or the like, and a run of it that ends with `finish`. */
 async function place(t: { after(fn: () => Promise<void>): void }, config = '') {
   const { url } = await testDatabase(t, 'empty');
   const proxy = await startProxy(t, url);
+  return { proxy, ...(await placeBehind(t, proxy.url, config)) };
+}
+
+async function placeBehind(t: { after(fn: () => Promise<void>): void }, url: string, config = '') {
   const cwd = await folder(t);
   const start = () =>
-    startBelfry({ cwd, config: `shutdown_grace = "1h"\n${config}`, env: { BELFRY_DATABASE_URL: proxy.url, BELFRY_NODE: 'one' } });
+    startBelfry({ cwd, config: `shutdown_grace = "1h"\n${config}`, env: { BELFRY_DATABASE_URL: url, BELFRY_NODE: 'one' } });
   const belfry = await start();
   const job = { expr: '@yearly', on_lost: 'retry', retry: { delay: '100ms' } };
   await belfry.create({ ...job, name: 'long', command: { type: 'shell', target } });
@@ -117,5 +144,5 @@ async function place(t: { after(fn: () => Promise<void>): void }, config = '') {
   const finish = () => writeFile(join(cwd, 'go'), '');
   const files = async () =>
     (await readdir(join(cwd, 'data'), { recursive: true }).catch(() => [])).filter((file) => file.endsWith('.json'));
-  return { cwd, belfry, start, proxy, run, finish, files };
+  return { cwd, belfry, start, run, finish, files };
 }
