@@ -212,6 +212,8 @@ returns table (id bigint, job_id bigint, job_name text, cause text, due_at times
                epoch integer, attempt integer, trace_id text, parent_id bigint)
 language plpgsql as $$
 #variable_conflict use_column
+declare
+    given integer;
 begin
     -- Who was called lost holds nothing more; the lock makes sure that whoever settles its runs sees what it claimed.
     perform from belfry.nodes where incarnation = claimant and ended_at is null for key share;
@@ -272,5 +274,16 @@ begin
     select r.id, r.job_id, r.job_name, r.cause, r.due_at, r.command, r.policy, claimed.epoch, claimed.attempt, r.trace_id, r.parent_id
       from claimed join belfry.runs r on r.id = claimed.run_id
      where r.id = any (wanted);
+
+    -- Sent by a clock ahead of this one: its message is used up, so it is to be sent again at its time.
+    get diagnostics given = row_count;
+    if given < cardinality(wanted) then
+        update belfry.unfinished u set sent_at = null, sends = greatest(u.sends - 1, 0)
+         where u.run_id = any (array(
+                   select e.run_id from belfry.unfinished e
+                    where e.run_id = any (wanted) and e.state in ('queued', 'retrying') and e.sent_at is not null
+                      and (e.ready_at > at and not e.blocked) is true
+                      for no key update skip locked));
+    end if;
 end
 $$;

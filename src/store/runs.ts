@@ -211,10 +211,12 @@ export function runStore(database: Database) {
   async function claimTogether(wanted: readonly Claim[]): Promise<ClaimedRun[][]> {
     const [first] = wanted;
     if (!first) return [];
+    // What got ready for the last of them must not be refused because the first came before.
+    const now = new Date(Math.max(...wanted.map((each) => each.now.getTime())));
     const rows = await sql<ClaimedRun[]>`
       select id, job_id as "jobId", job_name as "jobName", cause, due_at as "dueAt", command, policy, epoch, attempt,
              trace_id as "traceId", parent_id as "parentId"
-        from belfry.claim_runs(${wanted.flatMap((each) => each.ids)}::bigint[], ${first.owner}::bigint, ${first.node}, ${first.now})`;
+        from belfry.claim_runs(${wanted.flatMap((each) => each.ids)}::bigint[], ${first.owner}::bigint, ${first.node}, ${now})`;
     const byId = new Map(rows.map((row) => [row.id, row]));
     return wanted.map((each) =>
       each.ids.flatMap((id) => {
