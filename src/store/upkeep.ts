@@ -11,7 +11,8 @@ export function upkeepStatements({ sql }: Database) {
   return {
     /**
      * Readies runs that waited for other runs where there is room now, of each job and each cap the first: what the ends of runs
-     * ready is told of here only where an end and a claim crossed. Served by unfinished_blocked, unfinished_of_job and unfinished_capped.
+     * ready is told of here only where an end and a claim crossed. What is tried again waits for others, not for itself, and has its
+     * place among those that share. Served by unfinished_blocked, unfinished_of_job and unfinished_capped.
      */
     unblock: async (): Promise<number> => {
       const rows = await sql`
@@ -22,8 +23,9 @@ export function upkeepStatements({ sql }: Database) {
                           select distinct on (b.job_id, b.lane) b.run_id from belfry.unfinished b
                            where b.blocked
                              and (b.overlap = 'allow' or (select true from belfry.unfinished o
-                                   where o.job_id = b.job_id and o.lane = b.lane and o.state in ('running', 'retrying') limit 1) is null)
-                             and (b.cap_key is null or b.cap_max > (select count(*) from belfry.unfinished o
+                                   where o.job_id = b.job_id and o.lane = b.lane and o.run_id <> b.run_id
+                                     and o.state in ('running', 'retrying') limit 1) is null)
+                             and (b.cap_key is null or b.state = 'retrying' or b.cap_max > (select count(*) from belfry.unfinished o
                                    where o.cap_key is not null and o.cap_key = b.cap_key and o.state in ('running', 'retrying')))
                            order by b.job_id, b.lane, b.run_id))
                       for no key update skip locked))
