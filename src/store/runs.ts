@@ -5,6 +5,7 @@ import type { Policy, State } from '../runs/lifecycle.ts';
 import { blamesOneRow, groupCommit, type Batched } from './batch.ts';
 import type { Database } from './database.ts';
 import { makingStatements } from './making.ts';
+import { oneOfEach } from './told.ts';
 import { upkeepStatements } from './upkeep.ts';
 
 /** A run that this node holds from now on. */
@@ -227,14 +228,15 @@ export function runStore(database: Database) {
     );
   }
 
-  async function writeRecords(written: readonly RunRecord[]): Promise<boolean[]> {
+  async function writeRecords(told: readonly RunRecord[]): Promise<boolean[]> {
+    const { written, isWritten } = oneOfEach(told);
     const ids = written.map((each) => each.id);
     const isToldOf = sql.part`u.run_id = any (${ids}::bigint[]) and u.run_id = told."id" and u.epoch = told."epoch"
              and (u.state = 'running' or u.state = 'retrying' and not told."isGuess")`;
     // Of one that is tried again the last note, a failure, was of this attempt.
     const countBefore = sql.part`u.failed_count - (u.state = 'retrying')::integer`;
     const notesBefore = sql.part`case when u.state = 'retrying' then trim_array(u.attempts, 1) else u.attempts end`;
-    const rows = await sql<{ id: number }[]>`
+    const rows = await sql<{ id: number; epoch: number }[]>`
       with told as (
           select "id", "epoch", "state", "reason", to_timestamp("readyAt" / 1000) as "readyAt",
                  to_timestamp("finishedAt" / 1000) as "finishedAt", "failed", "note"::json as "note", nullif("result", 'null')::json as "result", "error",
@@ -263,11 +265,10 @@ export function runStore(database: Database) {
                  attempts = ${notesBefore} || told."note", result = told."result", error = told."error"
             from told
            where ${isToldOf} and told."state" = 'retrying'
-          returning u.run_id
+          returning u.run_id, u.epoch
       )
-      select "id" from ended union all select run_id from retried`;
-    const known = new Set(rows.map((row) => row.id));
-    return written.map((each) => known.has(each.id));
+      select "id", "epoch" from ended union all select run_id, epoch from retried`;
+    return isWritten(rows);
   }
 }
 
