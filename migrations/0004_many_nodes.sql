@@ -116,15 +116,16 @@ begin
          where b.run_id = any (array(
                    select n.run_id from belfry.unfinished n
                     where n.blocked and n.run_id = any (array(
-                          -- Of each job the first that waits,
-                          select min(w.run_id) from belfry.unfinished w where w.blocked and w.job_id = any (of_jobs) group by w.job_id, w.lane
+                          -- Of each job the first that waits, what is tried again before all others,
+                          select coalesce(min(w.run_id) filter (where w.state = 'retrying'), min(w.run_id))
+                            from belfry.unfinished w where w.blocked and w.job_id = any (of_jobs) group by w.job_id, w.lane
                           union
-                          -- and of those that share with it as many as came to their end.
+                          -- and of those that share with it as many as came to their end; who is tried again has a place.
                           select turn.run_id
                             from (select distinct p.cap_key from belfry.placements p where p.job_id = any (of_jobs) and p.cap_key is not null) as shared
                            cross join lateral (
                                  select w.run_id from belfry.unfinished w
-                                  where w.cap_key is not null and w.cap_key = shared.cap_key and w.blocked
+                                  where w.cap_key is not null and w.cap_key = shared.cap_key and w.blocked and w.state = 'queued'
                                   order by w.run_id limit ends) as turn))
                       for no key update skip locked));
         told := found;
@@ -205,13 +206,16 @@ create or replace view belfry.records as
 
 drop function belfry.claim_runs;
 --> statement-breakpoint
--- Claims what is wanted and may run now; what another run holds back is skipped or waits, as its overlap and its cap say.
+-- Claims what is wanted and may run now; what another run holds back is skipped or waits, as its overlap and its cap say, but what
+-- is tried again waits in any case.
 -- Two statements, and so two snapshots: the first locks the jobs and caps that mind, so that the second sees what others claimed.
 create function belfry.claim_runs(wanted bigint[], claimant bigint, claimant_name text, at timestamptz)
 returns table (id bigint, job_id bigint, job_name text, cause text, due_at timestamptz, command jsonb, policy json,
                epoch integer, attempt integer, trace_id text, parent_id bigint)
 language plpgsql as $$
 #variable_conflict use_column
+declare
+    given integer;
 begin
     -- Who was called lost holds nothing more; the lock makes sure that whoever settles its runs sees what it claimed.
     perform from belfry.nodes where incarnation = claimant and ended_at is null for key share;
@@ -258,8 +262,8 @@ begin
         update belfry.unfinished u
            set blocked = true, sent_at = null, sends = 0
           from ready
-         where u.run_id = any (wanted) and u.run_id = ready.run_id and u.state = 'queued'
-           and (ready.is_over and ready.overlap <> 'skip' or ready.is_capped and not ready.is_over)
+         where u.run_id = any (wanted) and u.run_id = ready.run_id and u.state = ready.state
+           and (ready.is_over and (ready.overlap <> 'skip' or ready.state = 'retrying') or ready.is_capped and not ready.is_over)
     ), claimed as (
         update belfry.unfinished u
            set state = 'running', attempt = u.attempt + 1, epoch = u.epoch + 1, owner = claimant, node = claimant_name,
@@ -272,5 +276,16 @@ begin
     select r.id, r.job_id, r.job_name, r.cause, r.due_at, r.command, r.policy, claimed.epoch, claimed.attempt, r.trace_id, r.parent_id
       from claimed join belfry.runs r on r.id = claimed.run_id
      where r.id = any (wanted);
+
+    -- Sent by a clock ahead of this one: its message is used up, so it is to be sent again at its time.
+    get diagnostics given = row_count;
+    if given < cardinality(wanted) then
+        update belfry.unfinished u set sent_at = null, sends = greatest(u.sends - 1, 0)
+         where u.run_id = any (array(
+                   select e.run_id from belfry.unfinished e
+                    where e.run_id = any (wanted) and e.state in ('queued', 'retrying') and e.sent_at is not null
+                      and (e.ready_at > at and not e.blocked) is true
+                      for no key update skip locked));
+    end if;
 end
 $$;

@@ -54,6 +54,8 @@ export function startFallback(deps: Deps): Fallback {
   let silence: { readonly begun: number; taken: number; waitedAt: number } | undefined;
   let relistened = { at: -Infinity, againMs: firstRelistenMs };
   let catchup = { allowed: 0, at: clock.monotonic() };
+  // Looks one right after the other, and what was taken in them.
+  let pass: { readonly begun: number; readonly tried: ReadonlySet<number> } | undefined;
 
   const allowedToCatchUp = (): number => {
     const now = clock.monotonic();
@@ -108,16 +110,22 @@ export function startFallback(deps: Deps): Fallback {
 
   const takeStraight = async (during: NonNullable<typeof silence>, free: number): Promise<number> => {
     const limit = Math.min(free, mostAtOnce);
-    const ids = await readySince(readyInSilenceMs, limit, allowedToCatchUp());
-    if (ids.length === 0) {
+    const { begun, tried } = pass ?? { begun: clock.monotonic(), tried: new Set<number>() };
+    const ready = await readySince(readyInSilenceMs, limit + tried.size, allowedToCatchUp());
+    // Ready still, it could not be claimed: it must hide nothing that can, and make nobody look for ever.
+    const refused = ready.filter((id) => tried.has(id));
+    const ids = ready.filter((id) => !tried.has(id)).slice(0, limit);
+    const isOver = ids.length < limit || (refused.length > 0 && clock.monotonic() - begun >= lookMs);
+    pass = isOver ? undefined : { begun, tried: new Set([...refused, ...ids]) };
+    if (ready.length === 0) {
       if (!deps.trouble() && clock.monotonic() - during.waitedAt >= calmMs) end('queue_calm');
       return silentLookMs;
     }
     during.waitedAt = clock.monotonic();
     during.taken += ids.length;
     relisten();
-    await deps.take(ids);
-    return ids.length === limit ? 0 : silentLookMs;
+    if (ids.length > 0) await deps.take(ids);
+    return isOver ? silentLookMs : 0;
   };
 
   const loop = every(clock, look, { onFault: (fault) => log.error({ err: fault }, 'fallback_failed') });

@@ -5,6 +5,7 @@ import type { Policy, State } from '../runs/lifecycle.ts';
 import { blamesOneRow, groupCommit, type Batched } from './batch.ts';
 import type { Database } from './database.ts';
 import { makingStatements } from './making.ts';
+import { oneOfEach } from './told.ts';
 import { upkeepStatements } from './upkeep.ts';
 
 /** A run that this node holds from now on. */
@@ -211,10 +212,12 @@ export function runStore(database: Database) {
   async function claimTogether(wanted: readonly Claim[]): Promise<ClaimedRun[][]> {
     const [first] = wanted;
     if (!first) return [];
+    // What got ready for the last of them must not be refused because the first came before.
+    const now = new Date(Math.max(...wanted.map((each) => each.now.getTime())));
     const rows = await sql<ClaimedRun[]>`
       select id, job_id as "jobId", job_name as "jobName", cause, due_at as "dueAt", command, policy, epoch, attempt,
              trace_id as "traceId", parent_id as "parentId"
-        from belfry.claim_runs(${wanted.flatMap((each) => each.ids)}::bigint[], ${first.owner}::bigint, ${first.node}, ${first.now})`;
+        from belfry.claim_runs(${wanted.flatMap((each) => each.ids)}::bigint[], ${first.owner}::bigint, ${first.node}, ${now})`;
     const byId = new Map(rows.map((row) => [row.id, row]));
     return wanted.map((each) =>
       each.ids.flatMap((id) => {
@@ -225,14 +228,15 @@ export function runStore(database: Database) {
     );
   }
 
-  async function writeRecords(written: readonly RunRecord[]): Promise<boolean[]> {
+  async function writeRecords(told: readonly RunRecord[]): Promise<boolean[]> {
+    const { written, isWritten } = oneOfEach(told);
     const ids = written.map((each) => each.id);
     const isToldOf = sql.part`u.run_id = any (${ids}::bigint[]) and u.run_id = told."id" and u.epoch = told."epoch"
              and (u.state = 'running' or u.state = 'retrying' and not told."isGuess")`;
     // Of one that is tried again the last note, a failure, was of this attempt.
     const countBefore = sql.part`u.failed_count - (u.state = 'retrying')::integer`;
     const notesBefore = sql.part`case when u.state = 'retrying' then trim_array(u.attempts, 1) else u.attempts end`;
-    const rows = await sql<{ id: number }[]>`
+    const rows = await sql<{ id: number; epoch: number }[]>`
       with told as (
           select "id", "epoch", "state", "reason", to_timestamp("readyAt" / 1000) as "readyAt",
                  to_timestamp("finishedAt" / 1000) as "finishedAt", "failed", "note"::json as "note", nullif("result", 'null')::json as "result", "error",
@@ -261,11 +265,10 @@ export function runStore(database: Database) {
                  attempts = ${notesBefore} || told."note", result = told."result", error = told."error"
             from told
            where ${isToldOf} and told."state" = 'retrying'
-          returning u.run_id
+          returning u.run_id, u.epoch
       )
-      select "id" from ended union all select run_id from retried`;
-    const known = new Set(rows.map((row) => row.id));
-    return written.map((each) => known.has(each.id));
+      select "id", "epoch" from ended union all select run_id, epoch from retried`;
+    return isWritten(rows);
   }
 }
 

@@ -11,7 +11,8 @@ export function upkeepStatements({ sql }: Database) {
   return {
     /**
      * Readies runs that waited for other runs where there is room now, of each job and each cap the first: what the ends of runs
-     * ready is told of here only where an end and a claim crossed. Served by unfinished_blocked, unfinished_of_job and unfinished_capped.
+     * ready is told of here only where an end and a claim crossed. What is tried again waits for others, not for itself, and has its
+     * place among those that share. Served by unfinished_blocked, unfinished_of_job and unfinished_capped.
      */
     unblock: async (): Promise<number> => {
       const rows = await sql`
@@ -22,8 +23,9 @@ export function upkeepStatements({ sql }: Database) {
                           select distinct on (b.job_id, b.lane) b.run_id from belfry.unfinished b
                            where b.blocked
                              and (b.overlap = 'allow' or (select true from belfry.unfinished o
-                                   where o.job_id = b.job_id and o.lane = b.lane and o.state in ('running', 'retrying') limit 1) is null)
-                             and (b.cap_key is null or b.cap_max > (select count(*) from belfry.unfinished o
+                                   where o.job_id = b.job_id and o.lane = b.lane and o.run_id <> b.run_id
+                                     and o.state in ('running', 'retrying') limit 1) is null)
+                             and (b.cap_key is null or b.state = 'retrying' or b.cap_max > (select count(*) from belfry.unfinished o
                                    where o.cap_key is not null and o.cap_key = b.cap_key and o.state in ('running', 'retrying')))
                            order by b.job_id, b.lane, b.run_id))
                       for no key update skip locked))
@@ -87,20 +89,36 @@ export function upkeepStatements({ sql }: Database) {
 
     /**
      * Writes down as skipped (`no_node`) what waits in a lane that nobody serves for longer than its job's catch-up window (an hour, where
-     * it says none); what was tried already is cancelled. Served by unfinished_in_lanes.
+     * it says none), counted from when it was ready or a worker of that lane last lived, whichever was later: it may have waited for its
+     * turn until then. What was tried already is cancelled. Served by unfinished_in_lanes.
      */
     skipUnserved: async (served: readonly string[], now: Date): Promise<number> => {
+      const isUnserved = sql.part`u.lane <> '' and u.lane <> all (${served}::text[]) and u.state in ('queued', 'retrying')`;
       const rows = await sql`
-        with unserved as materialized (
-            select u.run_id, u.job_id, u.ready_at from belfry.unfinished u
-             where u.lane <> '' and u.lane <> all (${served}::text[]) and u.state in ('queued', 'retrying')
-             limit 1000
+        with waiting as materialized (
+            select u.lane, u.job_id, min(u.ready_at) as since from belfry.unfinished u where ${isUnserved} group by u.lane, u.job_id
+        ), workers as materialized (
+            select name, labels, coalesce(ended_at, ${now}) as lived_at from belfry.nodes
+             where 'worker' = any (duties) and exists (select from waiting)
+        ), lived as (
+            select lane, max(lived_at) as lived_at
+              from (select 'node:' || name as lane, lived_at from workers
+                    union all
+                    select 'label:' || label, lived_at from workers cross join unnest(labels) as label) as l
+             group by lane
+        ), overdue as materialized (
+            select lane, job_id, before
+              from (select w.*, l.lived_at, ${now}::timestamptz - interval '1 millisecond' * coalesce(j.catchup_window_ms, 3600000) as before
+                      from waiting w
+                      left join lived l on l.lane = w.lane
+                      left join (select id, catchup_window_ms from belfry.jobs where id = any (array(select job_id from waiting)) offset 0) j
+                        on j.id = w.job_id) as w
+             where greatest(since, lived_at) < before
         ), late as materialized (
-            select unserved.run_id
-              from unserved
-              left join (select id, catchup_window_ms from belfry.jobs where id = any (array(select job_id from unserved)) offset 0) j
-                on j.id = unserved.job_id
-             where unserved.ready_at < ${now}::timestamptz - interval '1 millisecond' * coalesce(j.catchup_window_ms, 3600000)
+            select u.run_id
+              from belfry.unfinished u join overdue o on o.lane = u.lane and o.job_id = u.job_id
+             where ${isUnserved} and u.lane = any (array(select lane from overdue)) and u.ready_at < o.before
+             limit 1000
         ), gone as (
             delete from belfry.unfinished
              where run_id = any (array(

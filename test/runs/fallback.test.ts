@@ -13,10 +13,13 @@ const stores = openStores(test, url);
 const owner = await placeNode(stores, 'node 1');
 beforeEach(() => clear(stores));
 
-type Given = { slots?: number; lanes?: readonly string[]; catchup?: number };
+type Given = { slots?: number; lanes?: readonly string[]; catchup?: number; claimant?: number };
 
 /** A worker of which nothing ends, whose fallback looks as often as the test lets it. */
-function workerOf(scope: { after(fn: () => Promise<void>): void }, { slots = 10, lanes = ['', 'label:gpu'], catchup = 100 }: Given = {}) {
+function workerOf(
+  scope: { after(fn: () => Promise<void>): void },
+  { slots = 10, lanes = ['', 'label:gpu'], catchup = 100, claimant = owner }: Given = {},
+) {
   const clock = standingClock(noon);
   const { log, lines, messages } = keptLog();
   const given: { slots: number; trouble: { since: Date; reason: string } | undefined; relistened: number } = {
@@ -25,6 +28,7 @@ function workerOf(scope: { after(fn: () => Promise<void>): void }, { slots = 10,
     relistened: 0,
   };
   const taken: number[] = [];
+  const wanted: (readonly number[])[] = [];
   const fallback = startFallback({
     clock,
     log,
@@ -32,7 +36,8 @@ function workerOf(scope: { after(fn: () => Promise<void>): void }, { slots = 10,
     lanes: () => lanes,
     freeSlots: () => given.slots - taken.length,
     take: async (ids) => {
-      const claimed = await claim(stores, ids, owner, clock.now());
+      wanted.push(ids);
+      const claimed = await claim(stores, ids, claimant, clock.now());
       taken.push(...claimed.map(({ id }) => id));
     },
     relisten: () => void given.relistened++,
@@ -48,7 +53,7 @@ function workerOf(scope: { after(fn: () => Promise<void>): void }, { slots = 10,
     }
     await clock.asleep();
   };
-  return { clock, lines, messages, given, taken, fallback, pass };
+  return { clock, lines, messages, given, taken, wanted, fallback, pass };
 }
 
 /** Runs that are ready a second after the other from noon on. */
@@ -108,6 +113,18 @@ describe('a worker that hears nothing', { timeout: 60_000 }, () => {
     const { pass, taken } = workerOf(t, { slots: 700 });
     await pass(4500);
     assert.equal(taken.length, 700);
+  });
+
+  test('looks no faster for what it does not get, as when it was called lost, and that hides nothing behind it', async (t) => {
+    const lost = await placeNode(stores, 'lost');
+    await stores.nodes.end(lost, 'lost');
+    const ids = await queued(5);
+    const { pass, wanted, taken } = workerOf(t, { slots: 2, claimant: lost });
+    await pass(7000);
+    const at = wanted.length;
+    await pass(500);
+    assert.deepEqual(wanted.slice(at), [ids.slice(0, 2), ids.slice(2, 4), ids.slice(4)]);
+    assert.deepEqual(taken, []);
   });
 
   test('catches up no faster than it may', async (t) => {

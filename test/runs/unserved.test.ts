@@ -44,6 +44,44 @@ describe('a run that only some nodes may take', { timeout: 30_000 }, () => {
     assert.deepEqual([lines[0]?.msg, lines[0]?.['runs']], ['skipped_unserved', 2]);
   });
 
+  test('is not skipped because it waited for its turn: the window begins when the last that served it went', async () => {
+    const job = await placeJob(stores, { runOn: 'label:tape', overlap: 'wait_all' });
+    const ids = await queueRuns(stores, job, 2);
+    const workers = { version: 'test', address: undefined, pid: 1, duties: ['worker'], slots: 1, labels: ['ssd', 'tape'] };
+    const only = await stores.nodes.register({ ...workers, name: 'only' });
+    const web = await stores.nodes.register({ ...workers, name: 'web', duties: ['web'] });
+    const { deps, clock } = houseOf();
+    clock.set(seconds(100_000));
+    await skipUnserved(deps);
+    assert.deepEqual(await statesOf(stores, ids), ['queued', 'queued'], 'not seen by us, it lives all the same');
+    for (const incarnation of [only, web]) await stores.nodes.end(incarnation, 'stopped');
+    await stores.database.sql`
+      update belfry.nodes set ended_at = ${seconds(100_000)}::timestamptz + case when name = 'web' then interval '1 day' else interval '0' end
+       where incarnation in (${only}, ${web})`;
+    for (const [at, states] of [
+      [100_010, ['queued', 'queued']],
+      [103_600, ['queued', 'queued']],
+      [103_601, ['skipped', 'skipped']],
+    ] as const) {
+      clock.set(seconds(at));
+      await skipUnserved(deps);
+      assert.deepEqual(await statesOf(stores, ids), states, `at ${at}`);
+    }
+  });
+
+  test('is skipped also behind a thousand that may wait for longer', async () => {
+    const patient = await placeJob(stores, { runOn: 'label:a', overlap: 'allow', catchupWindowMs: 30 * 86_400_000 });
+    const dueTimes = Array.from({ length: 1000 }, (_, index) => seconds(index));
+    await stores.runs.backfill({ jobId: patient.id, dueTimes, overlap: 'allow', onlyMissing: false, traceId: 'trace', now: seconds(1000) });
+    const ids = await waiting('label:b');
+    const { deps, clock } = houseOf();
+    clock.set(seconds(86_400));
+    await skipUnserved(deps);
+    assert.deepEqual(await statesOf(stores, ids), ['skipped']);
+    const [left] = await stores.database.sql<{ count: number }[]>`select count(*) from belfry.unfinished where job_id = ${patient.id}`;
+    assert.equal(left?.count, 1000);
+  });
+
   test('waits for one that drains, as that comes back', async () => {
     const ids = await waiting('node:n1', 'label:gpu');
     await skipUnserved(houseOf({ living: [{ ...node, isDraining: true }] }).deps);

@@ -93,11 +93,13 @@ describe('group commit', () => {
     );
   });
 
-  test('a statement that was ended to break a deadlock is written again', async () => {
-    let deadlocks = 2;
+  test('a statement that was ended to break a deadlock, or to be done again, is written again', async () => {
+    const codes = ['40P01', '40001'];
     const batched = groupCommit(
-      (items: readonly string[]) =>
-        deadlocks-- > 0 ? Promise.reject(Object.assign(new Error('deadlock detected'), { code: '40P01' })) : Promise.resolve(items),
+      (items: readonly string[]) => {
+        const code = codes.pop();
+        return code === undefined ? Promise.resolve(items) : Promise.reject(Object.assign(new Error('ended'), { code }));
+      },
       { most: 10 },
     );
     assert.deepEqual(await Promise.all([batched.add('a'), batched.add('b')]), ['a', 'b']);

@@ -92,6 +92,24 @@ describe('a claim', () => {
     assert.equal((await claim(stores, [id], me, noon)).length, 1);
   });
 
+  test('sets free what was sent too early, to be sent again at its time', async () => {
+    const [early = 0, ready = 0] = await queued('allow', 2);
+    await execute(url, `update belfry.unfinished set ready_at = ready_at + interval '100 seconds' where run_id = ${early}`);
+    await runs.markSent(seconds(100), 1_000_000);
+    assert.equal((await claim(stores, [early, ready], me, seconds(99))).length, 1);
+    assert.deepEqual((await runs.markSent(seconds(101), 1_000_000)).includes(early), true);
+    assert.equal((await wayOf(stores, early))?.sends, 1);
+  });
+
+  test('is not judged by the moment of an earlier one that rides in the same statement', async () => {
+    const [first = 0, second = 0] = await queued('allow', 2);
+    const claims = await Promise.all([claim(stores, [first], me, noon), claim(stores, [second], me, seconds(1))]);
+    assert.deepEqual(
+      claims.map((claimed) => claimed.length),
+      [1, 1],
+    );
+  });
+
   test('gets nothing that is running, at its end, or not there', async () => {
     const { run } = await oneRunning('skip', 1);
     assert.deepEqual(await claim(stores, [run.id, 2 ** 40], them), []);

@@ -2,6 +2,8 @@
 
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
+import { connectionTo, openSession } from '../../src/store/connection.ts';
+import { until } from '../support/belfry.ts';
 import {
   afterAll,
   claim,
@@ -13,6 +15,7 @@ import {
   placeNode,
   queueRuns,
   seconds,
+  statesOf,
   torn,
   type Stores,
 } from '../support/jobs.ts';
@@ -58,4 +61,34 @@ describe('sending, giving back, claiming, recording and upkeep at once', { timeo
       });
     });
   }
+});
+
+test('a trigger that PostgreSQL ends to break a deadlock is made all the same, once', { timeout: 60_000 }, async () => {
+  await clear(one);
+  const job = await placeJob(one, { overlap: 'replace' });
+  const ids = await queueRuns(one, job, 2);
+  const session = await openSession(connectionTo({ url, applicationName: 'another' }), { lost: () => undefined });
+  const lock = (id: number | undefined) => session.query('select from belfry.unfinished where run_id = $1 for update', [id]);
+  await session.query("set deadlock_timeout = '1min'");
+  await session.query('begin');
+  await lock(ids[1]);
+  const making = one.runs.insert({ jobId: job.id, cause: 'manual', dueAt: afterAll, traceId: 'trace', evenIfBusy: false });
+  const isWaiting = other.database.sql.part`exists (select from pg_locks l where l.pid = a.pid and not l.granted)`;
+  await until(async () => {
+    const rows = await other.database.sql`select from pg_stat_activity a where datname = current_database() and ${isWaiting}`;
+    return rows.length > 0 || undefined;
+  });
+  await lock(ids[0]);
+  await session.query('commit');
+  assert.equal((await making).length, 1);
+  await session.close();
+  assert.equal(await one.runs.cancelWaiting(afterAll), 2);
+  const all = await one.database.sql<{ id: number }[]>`select id from belfry.runs where job_id = ${job.id}`;
+  assert.deepEqual(
+    await statesOf(
+      one,
+      all.map(({ id }) => id),
+    ),
+    ['cancelled', 'cancelled', 'queued'],
+  );
 });

@@ -129,6 +129,33 @@ describe('what an attempt came to', () => {
     );
   });
 
+  test('told at the moment of a guess wins over it, whichever came first, and only it is told to be written', async () => {
+    for (const isGuessFirst of [true, false]) {
+      const run = await oneRunning();
+      const guess = outcome(run, { state: 'failed', reason: 'lost', failed: true, error: 'lost', isGuess: true });
+      const both = isGuessFirst ? [guess, outcome(run)] : [outcome(run), guess];
+      assert.deepEqual(await Promise.all(both.map((each) => runs.record(each))), [!isGuessFirst, isGuessFirst]);
+      const { state, failedCount, attempts } = await runNow(stores, run.id);
+      assert.deepEqual({ state, failedCount, attempts: attempts.length }, { state: 'succeeded', failedCount: 0, attempts: 1 });
+    }
+  });
+
+  test('told at one moment of two attempts is believed of the one that holds it', async () => {
+    const run = await oneRunning();
+    await runs.record(failedOnce(run, afterAll));
+    const [second] = await claim(stores, [run.id], me);
+    assert.ok(second);
+    const told = [outcome(run), outcome(second, { state: 'failed', failed: true }), outcome(second, { state: 'failed', failed: true })];
+    assert.deepEqual(await Promise.all(told.map((each) => runs.record(each))), [false, true, true]);
+    assert.equal((await runNow(stores, run.id)).state, 'failed');
+  });
+
+  test('told in two ways at one moment is written in one, and only that is told to be written', async () => {
+    const run = await oneRunning();
+    assert.deepEqual(await Promise.all([runs.record(failedOnce(run, afterAll)), runs.record(outcome(run))]), [true, false]);
+    assert.equal((await runNow(stores, run.id)).state, 'retrying');
+  });
+
   test('that is a guess never wins over what was seen', async () => {
     const run = await oneRunning();
     await runs.record(failedOnce(run, afterAll));
