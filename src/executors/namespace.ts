@@ -11,9 +11,9 @@ import { accessSync, constants, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text as textOf } from 'node:stream/consumers';
-import { setTimeout } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../errors.ts';
-import { processIds, statOf } from './processes.ts';
+import { childrenOf, statOf } from './processes.ts';
 
 /** How commands are isolated: by our rights as root, by a user namespace, or not at all and why. */
 export type IsolationFound = { readonly way: 'root' | 'user_namespace' } | { readonly way: 'none'; readonly why: string };
@@ -163,26 +163,63 @@ async function whyOf(ended: Promise<End>, said: Promise<string>): Promise<string
   return line === '' ? `a command in a namespace of its own ended with ${String(end)}` : line;
 }
 
+/** A command that was started through an entrance: it is no child of ours, what waits for it is. */
+export type Entered = {
+  /**
+   * The group that it leads: to be waited for when it has only just been started. Undefined when it has ended, or does not come
+   * to be.
+   */
+  readonly group: () => Promise<number | undefined>;
+  /** Once what waits for it has died of a signal: whether it may live on. */
+  readonly mayLiveOn: () => boolean;
+};
+
 /**
- * The group of the command that was started through an entrance as process `pid`: to be waited for when it has only just
- * been started. Undefined when it has ended, or does not come to be.
+ * Watches the command behind process `pid`, until `exit`. Who leads the group is found out early: what waits for it can be killed
+ * (by the OOM killer, by a person), and the command is then nobody's child and may have no trace of us in its environment.
  */
-export async function groupBehind(pid: number, exit: Promise<unknown>): Promise<number | undefined> {
+export function watchEntered(pid: number, exit: Promise<unknown>): Entered {
+  let leader: { readonly pid: number; readonly startedAt: number } | undefined;
   let hasEnded = false;
-  void exit.then(() => (hasEnded = true));
-  for (const until = performance.now() + longestEntryMs; !hasEnded && performance.now() < until; await setTimeout(5)) {
-    const leader = processIds().find((id) => isLeaderBelow(id, pid));
-    if (leader !== undefined) return leader;
+  let pauseMs = firstLookMs;
+  let timer = setTimeout(again, pauseMs);
+
+  function look(): void {
+    leader ??= leaderBelow(pid);
   }
-  return undefined;
+
+  function again(): void {
+    look();
+    if (leader === undefined) timer = setTimeout(again, (pauseMs = Math.min(2 * pauseMs, 1000)));
+  }
+
+  void exit.then(() => {
+    hasEnded = true;
+    clearTimeout(timer);
+  });
+  const isThere = (): boolean => leader !== undefined && statOf(leader.pid)?.startedAt === leader.startedAt;
+
+  return {
+    group: async () => {
+      const until = performance.now() + longestEntryMs;
+      for (look(); leader === undefined && !hasEnded && performance.now() < until; look()) await sleep(5);
+      return isThere() ? leader?.pid : undefined;
+    },
+    // Of one that nobody saw it is not known.
+    mayLiveOn: () => leader === undefined || isThere(),
+  };
 }
 
-/** Entering takes some milliseconds on a machine that has any to spare. */
+/** Entering takes some milliseconds on a machine that has any to spare. Most short commands have ended at the first look. */
 const longestEntryMs = 5_000;
+const firstLookMs = 20;
 
-function isLeaderBelow(id: number, parent: number): boolean {
-  const stat = statOf(id);
-  return stat?.parent === parent && stat.group === id;
+function leaderBelow(parent: number) {
+  for (const pid of childrenOf(parent)) {
+    const stat = statOf(pid);
+    if (stat?.parent === parent && stat.group === pid) return { pid, startedAt: stat.startedAt };
+  }
+  return undefined;
 }
 
 /**

@@ -42,6 +42,14 @@ export function statOf(pid: number): ProcessStat | undefined {
   };
 }
 
+/** The numbers of the processes that a process of one thread has started and not yet waited for. */
+export function childrenOf(pid: number): number[] {
+  const text = readProc(pid, `task/${pid}/children`)?.toString('latin1');
+  if (text !== undefined) return text.split(' ').filter(Boolean).map(Number);
+  // A kernel may be built without that list, which is much the faster.
+  return statOf(pid) === undefined ? [] : processIds().filter((id) => statOf(id)?.parent === pid);
+}
+
 /**
  * Whether the process began with every one of these `NAME=value` in its environment; undefined while it is becoming another
  * program, when that cannot be seen. False for a process of another user, whose environment may not be read, and for one that
@@ -75,7 +83,7 @@ function isLivingMember(stat: ProcessStat | undefined, group: number): boolean {
 }
 
 /** Undefined when the process is gone or is not ours to look at. */
-function readProc(pid: number, file: 'stat' | 'environ' | 'cmdline'): Buffer | undefined {
+function readProc(pid: number, file: 'stat' | 'environ' | 'cmdline' | `task/${number}/children`): Buffer | undefined {
   try {
     return readFileSync(`/proc/${pid}/${file}`);
   } catch {

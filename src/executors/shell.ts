@@ -8,7 +8,7 @@ import { type Capture, capture } from './capture.ts';
 import type { AttemptRequest, AttemptResult, Executor, PreviousRun } from './executor.ts';
 import { endGroup } from './group.ts';
 import { killLeftovers } from './leftovers.ts';
-import { checkStartable, type Entrance, groupBehind, type Isolation } from './namespace.ts';
+import { checkStartable, type Entrance, type Isolation, watchEntered } from './namespace.ts';
 import { cleanText } from './output.ts';
 import { pipeSource } from './pipes.ts';
 import { parseShellCommand, type ShellCommand } from './shell-command.ts';
@@ -27,6 +27,8 @@ type Child = {
   readonly exit: Promise<Exit>;
   /** The group that the command leads, if it still does. */
   readonly group: () => Promise<number | undefined>;
+  /** Whether it may live on although `exit` tells of an end: not its own then, but of what waited for it. */
+  readonly mayLiveOn: () => Promise<boolean>;
 };
 
 /**
@@ -48,8 +50,9 @@ export function shellExecutor(options: {
     const child = await start(request, options, output);
     if (!('pid' in child)) return notStarted(child, request);
     const cause = await stoppedBefore(child.exit, request);
-    const gone = cause === undefined || (await endTree(child, request));
-    const exit = gone ? await child.exit : { code: null, signal: null };
+    const mayLiveOn = cause !== undefined || (await child.mayLiveOn());
+    const gone = !mayLiveOn || (await endTree(child, request));
+    const exit = gone || cause === undefined ? await child.exit : { code: null, signal: null };
     await drain(output);
     return reportOf(request, child, exit, cause, gone, output);
   }
@@ -92,7 +95,9 @@ async function spawnGroup(
     output?.stderr.start(child.stderr);
     const { pid } = child;
     const exit = new Promise<Exit>((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
-    return { pid, exit, group: async () => (entrance === undefined ? pid : groupBehind(pid, exit)) };
+    if (entrance === undefined) return { pid, exit, group: async () => pid, mayLiveOn: async () => false };
+    const { group, mayLiveOn } = watchEntered(pid, exit);
+    return { pid, exit, group, mayLiveOn: async () => (await exit).signal !== null && mayLiveOn() };
   } catch (thrown) {
     return { outcome: 'failed', error: cleanText(`cannot start ${argv[0]}: ${reasonOf(thrown, cwd)}`) };
   }

@@ -31,7 +31,7 @@ export type Heartbeat = {
   readonly living: () => readonly NodeRow[];
   /** Looks at once, as something about nodes has changed. */
   readonly look: () => void;
-  /** When the last beat that was answered was sent, in monotonic milliseconds. */
+  /** When the last beat that was answered was sent, or this incarnation was about to be written down, in monotonic milliseconds. */
   readonly lastBeatAt: () => number;
   readonly start: () => void;
   /** Beats no more. */
@@ -55,6 +55,8 @@ export async function makeHeartbeat(
   deps: Deps,
   takeOver: (incarnation: number, end: () => Promise<unknown>) => Promise<void>,
 ): Promise<Heartbeat> {
+  // Others count the lease from when they see the row: never before this, be it written slowly.
+  let lastBeatAt = deps.clock.monotonic();
   let incarnation = await deps.nodes.register(deps.self);
   let others = await deps.nodes.living();
   for (const node of others) {
@@ -66,7 +68,6 @@ export async function makeHeartbeat(
   const seen = new Map<number, { beat: number; since: number }>();
   const bell = makeBell(deps.clock);
   let readAt = deps.clock.monotonic();
-  let lastBeatAt = readAt;
   let isLost = false;
   let isDraining = false;
   let pulse: Pulse | undefined;
@@ -86,7 +87,9 @@ export async function makeHeartbeat(
     others = await deps.nodes.living();
     if (isLost || !others.some(isMe)) {
       calledLost(incarnation);
+      const beganAt = deps.clock.monotonic();
       incarnation = await deps.nodes.register(deps.self, incarnation);
+      lastBeatAt = beganAt;
       isLost = false;
       pulse?.live(sign());
       others = await deps.nodes.living();
@@ -130,7 +133,8 @@ export async function makeHeartbeat(
     lastBeatAt: () => lastBeatAt,
     start: () => {
       pulse = deps.startPulse(sign(), {
-        beaten: (agoMs) => (lastBeatAt = deps.clock.monotonic() - agoMs),
+        // One of the incarnation before, told late, takes nothing away from the lease of this one.
+        beaten: (agoMs) => (lastBeatAt = Math.max(lastBeatAt, deps.clock.monotonic() - agoMs)),
         lost: calledLost,
         failed: (fault) => deps.log.error({ err: fault }, 'beat_failed'),
       });

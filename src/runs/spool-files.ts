@@ -1,7 +1,7 @@
 // Results as files, a file each: whole or not there, on the disk once `writeKept` answers, read by nobody else.
 
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import type { RunRecord } from '../store/runs.ts';
 
@@ -44,7 +44,7 @@ const [ending, unfinished, aside] = ['.json', '.tmp', '.bad'];
 
 /** Writes a result down under a name of its own; when this resolves, it is on the disk, whatever happens. */
 export async function writeKept(folder: string, name: string, { run, record }: Kept): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolder(folder);
   const path = join(folder, name);
   const file = await open(path + unfinished, 'w', 0o600);
   try {
@@ -98,7 +98,28 @@ export async function putAside(folder: string, name: string): Promise<'aside' | 
 
 /** Whether a fault says that a file is not there. */
 export function isGone(fault: unknown): boolean {
-  return fault instanceof Error && 'code' in fault && fault.code === 'ENOENT';
+  return codeOf(fault) === 'ENOENT';
+}
+
+function codeOf(fault: unknown): unknown {
+  return fault instanceof Error && 'code' in fault ? fault.code : undefined;
+}
+
+/**
+ * Makes a folder, and those that it lies in, each only when the one above is on the disk. So whoever finds it there, made by somebody
+ * else in this moment, has no more to see to than its own entry.
+ */
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { mode: 0o700 });
+  } catch (fault) {
+    if (isGone(fault)) {
+      await makeFolder(dirname(folder));
+      return await makeFolder(folder);
+    }
+    if (codeOf(fault) !== 'EEXIST') throw fault;
+  }
+  await syncFolder(dirname(folder));
 }
 
 async function syncFolder(folder: string): Promise<void> {

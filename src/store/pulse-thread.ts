@@ -2,10 +2,10 @@
 // that says, and says when a beat was not wanted any more.
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { every, systemClock } from '../clock.ts';
+import { every, makeBell, systemClock } from '../clock.ts';
 import { messageOf } from '../errors.ts';
 import { connectionTo, openSession, type Session } from './connection.ts';
-import type { FromThread, ThreadOptions, ToThread } from './pulse.ts';
+import type { FromThread, Sign, ThreadOptions, ToThread } from './pulse.ts';
 
 if (!parentPort) throw new Error('pulse-thread is no program: pulse.ts starts it');
 const port = parentPort;
@@ -25,12 +25,19 @@ let heardAt = systemClock.monotonic();
 let session: Session | undefined;
 let isFailing = false;
 
-const loop = every(systemClock, step, { onFault: complain });
+const bell = makeBell(systemClock);
+const loop = every(systemClock, step, { bell, onFault: complain });
 port.on('message', (said: ToThread) => {
   heardAt = systemClock.monotonic();
   if (said === 'stop') void stop();
-  else sign = said;
+  else hear(said);
 });
+
+/** Of another incarnation nobody has heard yet. */
+function hear(said: Sign): void {
+  if (said.incarnation !== sign.incarnation) bell.ring();
+  sign = said;
+}
 
 async function step(): Promise<number> {
   if (systemClock.monotonic() - heardAt > silentAfterMs) return lookEveryMs;

@@ -18,7 +18,7 @@ export type PulseEvents = {
 };
 
 export type Pulse = {
-  /** A sign of life, to be given about every second. */
+  /** A sign of life, to be given about every second; for another incarnation than the last it beats at once. */
   readonly live: (sign: Sign) => void;
   /** Resolves when the last beat has been raised and the connection is gone. */
   readonly stop: () => Promise<void>;

@@ -58,6 +58,39 @@ for (const way of ways.filter(({ isolation }) => isolation !== undefined)) {
       assert.equal((await surviving).error, 'exit status 5');
     });
 
+    // It sits outside, as our child, and a person or the OOM killer may choose it.
+    describe('whose waiting process is killed', limit, () => {
+      const cases: [string, string][] = [
+        ['is ended with all that it started', 'sleep 1000 & '],
+        ['is ended although it bears no trace of us', 'sleep 0.5; exec env -i '],
+      ];
+      for (const [what, beginning] of cases) {
+        test(`${what}, and only then told as failed`, async (t) => {
+          const dir = await tempDir(t);
+          const attempted = attempt(shell, {
+            type: 'shell',
+            target: `${leave(`${dir}/pid`, '$$')}; ${beginning} sh -c '${leave(`${dir}/begun`, '$$')}; exec sleep 1000'`,
+          });
+          const pid = outside(Number(await left(dir, 'pid')));
+          await left(dir, 'begun');
+          process.kill(statOf(pid)?.parent ?? 0, 'SIGKILL');
+          const { outcome, known, error } = await attempted;
+          assert.deepEqual([outcome, known, error], ['failed', true, 'signal: killed']);
+          assert.deepEqual(membersOf(pid), []);
+        });
+      }
+
+      test('has its grace', async (t) => {
+        const dir = await tempDir(t);
+        const target = `trap '${leave(`${dir}/tidied`, 'yes')}; exit' TERM; sleep 0.5; ${leave(`${dir}/pid`, '$$')}; sleep 1000 & wait`;
+        const attempted = attempt(shell, { type: 'shell', target });
+        const pid = outside(Number(await left(dir, 'pid')));
+        process.kill(statOf(pid)?.parent ?? 0, 'SIGKILL');
+        await attempted;
+        assert.deepEqual([readFileSync(join(dir, 'tidied'), 'utf8'), lives(pid)], ['yes\n', false]);
+      });
+    });
+
     test('may leave orphans: none stays a zombie', async () => {
       await attempt(shell, { type: 'shell', target: 'for i in 1 2 3 4 5 6 7 8 9; do (sleep 0.05 &); done' });
       const target = "cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z '; true";
@@ -166,6 +199,10 @@ function childrenOf(parent: number, name: string): number[] {
 function descendantsOf(ancestor: number): number[] {
   const children = processIds().filter((pid) => statOf(pid)?.parent === ancestor);
   return children.flatMap((child) => [child, ...descendantsOf(child)]);
+}
+
+function membersOf(group: number): number[] {
+  return processIds().filter((pid) => statOf(pid)?.group === group && lives(pid));
 }
 
 function traces() {

@@ -37,8 +37,9 @@ for (const { name: way, isolation } of ways) {
       USR1: 'user defined signal 1',
     })) {
       test(`that dies of ${signal} is failed by "signal: ${name}"`, async () => {
-        const { outcome, error, exitCode, result } = await attempt(shell, { type: 'shell', target: `ulimit -c 0; kill -${signal} $$` });
-        assert.deepEqual([outcome, error, exitCode, result['exitCode']], ['failed', `signal: ${name}`, undefined, null]);
+        const ended = await attempt(shell, { type: 'shell', target: `ulimit -c 0; kill -${signal} $$` });
+        assert.deepEqual([ended.outcome, ended.known, ended.error], ['failed', true, `signal: ${name}`]);
+        assert.deepEqual([ended.exitCode, ended.result['exitCode']], [undefined, null]);
       });
     }
 

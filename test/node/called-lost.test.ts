@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import test, { beforeEach, describe } from 'node:test';
+import type { Pulse, PulseEvents, Sign } from '../../src/store/pulse.ts';
 import { openStores } from '../support/jobs.ts';
 import { nodesOn } from '../support/nodes.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
@@ -42,6 +43,36 @@ describe('a node that was called lost', limit, () => {
     await until(() => node.heartbeat.incarnation() !== before || undefined);
     await until(async () => Number((await rowOf(node))['beat']) > 1 || undefined);
     assert.deepEqual([node.timesLost(), node.messages()], [1, ['called_lost']]);
+  });
+
+  test('has a whole lease again, counted from before others can see it', async (t) => {
+    let asWritten = (): void => undefined;
+    const register: typeof stores.nodes.register = async (...given) => {
+      const incarnation = await stores.nodes.register(...given);
+      asWritten();
+      return incarnation;
+    };
+    const said = Promise.withResolvers<PulseEvents>();
+    const startPulse = (_: Sign, events: PulseEvents): Pulse => {
+      said.resolve(events);
+      return { live: () => undefined, stop: () => Promise.resolve() };
+    };
+    const { heartbeat, clock } = await nodeOf(t, { name: 'a', nodes: { ...stores.nodes, register }, startPulse });
+    heartbeat.start();
+    await clock.asleep(10_000);
+    const before = heartbeat.incarnation();
+    clock.pass(90_000);
+    const paused = clock.monotonic();
+    asWritten = () => clock.pass(500);
+    await stores.nodes.end(before, 'lost');
+    const { lost, beaten } = await said.promise;
+    lost(before);
+    await until(() => heartbeat.incarnation() !== before || undefined);
+    assert.equal(heartbeat.lastBeatAt(), paused);
+    beaten(60_000);
+    assert.equal(heartbeat.lastBeatAt(), paused, 'by a beat of the one before');
+    beaten(100);
+    assert.equal(heartbeat.lastBeatAt(), paused + 400);
   });
 
   test('lets go of what it holds also while it can not begin a new one yet', async (t) => {

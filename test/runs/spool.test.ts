@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import test, { describe, type TestContext } from 'node:test';
 import type { Policy } from '../../src/runs/lifecycle.ts';
 import { makeSpool } from '../../src/runs/spool.ts';
@@ -104,6 +104,16 @@ describe('a result', { timeout: 60_000 }, () => {
     assert.deepEqual(await back(told), ['recorded', 'recorded']);
     assert.equal((await runNow(stores, run.id)).state, 'succeeded');
     assert.deepEqual([await files(), messages()], [[], ['record_delayed', 'record_delayed']]);
+  });
+
+  test('has its file also where no folder is yet, and when several come at once', async (t) => {
+    const runs = await Promise.all([claimed(), claimed(), claimed()]);
+    const { folder: above } = await spoolOf(t);
+    const { spool, folder, stop, files } = await spoolOf(t, { folder: join(above, 'none', 'yet') });
+    stop();
+    assert.deepEqual(await Promise.all(runs.map((run) => spool.record(run, outcome(run), goOn))), ['kept', 'kept', 'kept']);
+    assert.equal((await files()).filter((file) => file.endsWith('.json')).length, 3);
+    assert.deepEqual([(await stat(dirname(folder))).mode & 0o777, (await stat(folder)).mode & 0o777], [0o700, 0o700]);
   });
 
   test('that was written although the answer got lost is told as written, also when the run was begun again meanwhile', async (t) => {

@@ -16,14 +16,14 @@ const limit = { timeout: 60_000 };
 
 type Row = { readonly beat: number; readonly busy: number; readonly sinceMs: number };
 
-/** A node with a pulse of 20 ms, which without a sign of life falls silent after a minute, or after `silentAfterMs`. */
-async function nodeOf(t: TestContext, { to = url, silentAfterMs = 60_000 } = {}) {
+/** A node with a pulse of 20 ms, or `everyMs`, which without a sign of life falls silent after a minute, or after `silentAfterMs`. */
+async function nodeOf(t: TestContext, { to = url, everyMs = 20, silentAfterMs = 60_000 } = {}) {
   const incarnation = await placeNode(stores, t.name);
   const lost: number[] = [];
   const faults: string[] = [];
   const answered: number[] = [];
   const pulse: Pulse = startPulse(
-    { url: to, applicationName: t.name, everyMs: 20, silentAfterMs },
+    { url: to, applicationName: t.name, everyMs, silentAfterMs },
     { incarnation, busy: 0 },
     { beaten: (agoMs) => answered.push(agoMs), lost: (which) => lost.push(which), failed: (fault) => faults.push(messageOf(fault)) },
   );
@@ -93,6 +93,15 @@ describe('a pulse', limit, () => {
     pulse.live({ incarnation: next, busy: 0 });
     await beats(2, next);
     assert.equal((await row()).beat, beat);
+  });
+
+  test('beats at once for another incarnation, however long it is to the next beat', async (t) => {
+    const { incarnation, pulse, answered, row } = await nodeOf(t, { everyMs: 600_000 });
+    await until(() => answered.length > 0 || undefined);
+    await stores.nodes.end(incarnation, 'lost');
+    const next = await placeNode(stores, t.name);
+    pulse.live({ incarnation: next, busy: 0 });
+    await until(async () => (await row(next)).beat > 0 || undefined);
   });
 
   test('ends at once when it is stopped, and its connection with it', async (t) => {
