@@ -1,6 +1,7 @@
 // What is told of attempts at one moment and written in one statement, where which row wins is nobody's choice: so there is one of each.
 
 import { isDeepStrictEqual } from 'node:util';
+import { claimName } from '../runs/lifecycle.ts';
 import type { RunRecord } from './runs.ts';
 
 type Attempt = Pick<RunRecord, 'id' | 'epoch'>;
@@ -12,18 +13,14 @@ type Attempt = Pick<RunRecord, 'id' | 'epoch'>;
 export function oneOfEach(records: readonly RunRecord[]) {
   const chosen = new Map<string, RunRecord>();
   for (const record of records) {
-    const before = chosen.get(keyOf(record));
-    if (before === undefined || (before.isGuess === true && record.isGuess !== true)) chosen.set(keyOf(record), record);
+    const before = chosen.get(claimName(record));
+    if (before === undefined || (before.isGuess === true && record.isGuess !== true)) chosen.set(claimName(record), record);
   }
   return {
     written: [...chosen.values()],
     isWritten: (attempts: readonly Attempt[]): boolean[] => {
-      const known = new Set(attempts.map(keyOf));
-      return records.map((record) => known.has(keyOf(record)) && isDeepStrictEqual(chosen.get(keyOf(record)), record));
+      const known = new Set(attempts.map(claimName));
+      return records.map((record) => known.has(claimName(record)) && isDeepStrictEqual(chosen.get(claimName(record)), record));
     },
   };
-}
-
-function keyOf({ id, epoch }: Attempt): string {
-  return `${id} ${epoch}`;
 }
