@@ -10,6 +10,9 @@ const outcomes: ReadonlySet<unknown> = new Set<Outcome>(['succeeded', 'failed', 
 
 const resultLimitBytes = 1024 * 1024;
 
+/** An error is kept with the attempt, with the run and in its result, and told in logs and notices. */
+const errorLimit = 16 * 1024;
+
 /**
  * The same executor, except that what it throws is a failure of unknown effect, that its result is made fit to be
  * stored, and that an attempt which goes on after its timeout or a stop, and `killGraceMs` more, is given up.
@@ -35,7 +38,7 @@ async function resultOf(guest: Executor, request: AttemptRequest): Promise<Attem
   try {
     return checked(await guest.execute(request), request.keepOutput);
   } catch (thrown) {
-    return gaveNothing({ outcome: 'failed', error: cleanText(messageOf(thrown)) }, false);
+    return gaveNothing({ outcome: 'failed', error: errorText(messageOf(thrown)) }, false);
   }
 }
 
@@ -48,11 +51,11 @@ function checked(told: Partial<AttemptResult> | undefined, keepOutput: boolean):
   return {
     outcome,
     known: told.known === true,
-    ...(typeof error === 'string' ? { error: cleanText(error) } : {}),
+    ...(typeof error === 'string' ? { error: errorText(error) } : {}),
     ...(Number.isInteger(exitCode) ? { exitCode: Number(exitCode) } : {}),
     ...(Number.isInteger(status) ? { status: Number(status) } : {}),
     ...(Number.isFinite(retryAfterMs) && Number(retryAfterMs) >= 0 ? { retryAfterMs: Number(retryAfterMs) } : {}),
-    result: keepOutput ? storable(told.result) : { err: typeof error === 'string' ? cleanText(error) : '<nil>', kept: false },
+    result: keepOutput ? storable(told.result) : { err: typeof error === 'string' ? errorText(error) : '<nil>', kept: false },
   };
 }
 
@@ -61,6 +64,11 @@ function storable(result: unknown): Record<string, unknown> {
   const bytes = Buffer.byteLength(JSON.stringify(clean));
   if (bytes > resultLimitBytes) return { note: `a result of ${bytes} bytes was not kept: the limit is ${resultLimitBytes}` };
   return typeof clean === 'object' && clean !== null && !Array.isArray(clean) ? { ...clean } : { value: clean };
+}
+
+function errorText(text: string): string {
+  const cut = text.length - errorLimit;
+  return cleanText(cut > 0 ? `${text.slice(0, errorLimit)}… ${cut} characters left out …` : text);
 }
 
 function gaveNothing({ outcome, error }: Ending, known: boolean): AttemptResult {

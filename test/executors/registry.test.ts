@@ -128,6 +128,16 @@ describe('an executor of somebody else', limit, () => {
     assert.ok(isStorable(attempted));
   });
 
+  test('may say no end of what went wrong, of which the beginning is kept', async (t) => {
+    const kept = `${'x'.repeat(16 * 1024)}… 1983616 characters left out …`;
+    for (const text of [
+      `async () => ({ outcome: 'failed', known: true, error: 'x'.repeat(2e6), result: {} })`,
+      `() => { throw new Error('x'.repeat(2e6)) }`,
+    ]) {
+      assert.equal((await attempt(await mine(t, text), { type: 'mine' })).error, kept);
+    }
+  });
+
   test('may answer with too much, or with what is no object', async (t) => {
     const long = await attempt(await mine(t, `async () => ({ outcome: 'succeeded', known: true, result: { a: 'x'.repeat(2e6) } })`), {
       type: 'mine',
