@@ -108,7 +108,7 @@ describe('an HTTP job', limit, () => {
     );
     assert.deepEqual(
       headers.map((each) => each['idempotency-key']),
-      Array(3).fill(`unavailable-twice:${run.due_time}`),
+      Array(3).fill(`unavailable-twice:${run.due_time}:${id}`),
     );
     assert.deepEqual(
       headers.map((each) => String(each['traceparent']).split('-')[1]),
