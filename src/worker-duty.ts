@@ -9,7 +9,7 @@ import type { Backend } from './queue/transport.ts';
 import { startAudit } from './runs/audit.ts';
 import { stopCancelled } from './runs/control.ts';
 import { startCutOffWatch } from './runs/cut-off.ts';
-import { startFallback, type QueueState } from './runs/fallback.ts';
+import { startFallback, type QueueSeen } from './runs/fallback.ts';
 import { lanesOf } from './runs/lanes.ts';
 import { claimName } from './runs/lifecycle.ts';
 import type { Spool } from './runs/spool.ts';
@@ -39,7 +39,7 @@ export type WorkerDuty = {
   /** Listens in lanes in which something waits, as far as this node serves them. */
   readonly listenIn: (lanes: readonly string[]) => void;
   /** Whether messages come here, as far as is known. */
-  readonly queueState: () => QueueState;
+  readonly queueState: () => QueueSeen;
   /** Takes nothing more; answers when what runs is at its end. */
   readonly stop: (atOnce: AbortSignal) => Promise<void>;
   /** Takes leave of the servers. */

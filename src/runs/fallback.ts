@@ -3,6 +3,7 @@
 // long the backlog is, it does nothing but look.
 
 import { every, type Clock, type Loop } from '../clock.ts';
+import type { QueueState } from '../node/readiness.ts';
 import type { Log } from '../observe/log.ts';
 
 type Deps = {
@@ -24,12 +25,13 @@ type Deps = {
   readonly catchupPerSecond: () => number;
 };
 
-export type QueueState = { readonly state: 'ok' | 'silent' | 'unavailable'; readonly since: Date; readonly reason?: string };
+/** How the queue does, since when, and why as far as is known. */
+export type QueueSeen = { readonly state: QueueState; readonly since: Date; readonly reason?: string };
 
 export type Fallback = Loop & {
   /** A message has come. */
   readonly heard: () => void;
-  readonly state: () => QueueState;
+  readonly state: () => QueueSeen;
 };
 
 const lookMs = 1000;

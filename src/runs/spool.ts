@@ -7,6 +7,7 @@ import { every, type Clock, type Loop } from '../clock.ts';
 import type { Log } from '../observe/log.ts';
 import { blamesOneRow } from '../store/batch.ts';
 import type { ClaimedRun, RunRecord } from '../store/runs.ts';
+import { claimName } from './lifecycle.ts';
 import { pauseIfFailing, type PausingDeps } from './pausing.ts';
 import { isGone, listKept, putAside, readKept, removeKept, writeKept, type Kept } from './spool-files.ts';
 
@@ -151,7 +152,7 @@ export function makeSpool(deps: Deps): Spool {
 
   return {
     record: async (run, record, signal) => {
-      const name = `${record.id}-${record.epoch}`;
+      const name = claimName(record);
       const left = Promise.withResolvers<Told>();
       const { id, jobId, jobName, attempt, traceId, policy } = run;
       const entry: Entry = {
