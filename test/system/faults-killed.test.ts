@@ -48,7 +48,11 @@ describe('a kill -9', { timeout: 10 * limitMs, concurrency: 3 }, () => {
       await two.end('SIGKILL');
       await one.records();
       await settledWell(at, one, three, worker);
-      const states = await execute(at.url, `select distinct state, due_count from belfry.records where job_name = 'every-second'`);
+      // What came due as the last of them stopped waits for a start.
+      const states = await execute(
+        at.url,
+        `select distinct state, due_count from belfry.records where job_name = 'every-second' and state <> 'queued'`,
+      );
       assert.deepEqual(states, [{ state: 'succeeded', due_count: 1 }]);
       const late = await worstLateness(at);
       t.diagnostic(`the latest run began ${late} ms after it was due`);
