@@ -45,7 +45,9 @@ describe('a node whose name lock is lost', { timeout: 3 * limitMs }, () => {
     const node = await start(t, url, 'bell');
     await execute(
       url,
-      `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted and pid <> pg_backend_pid()`,
+      `select pg_terminate_backend(pid) from pg_locks
+        where locktype = 'advisory' and granted and pid <> pg_backend_pid()
+          and database = (select oid from pg_database where datname = current_database())`,
     );
     await node.logged(({ msg }) => msg === 'node_name_taken_again');
     assert.deepEqual(await node.end('SIGTERM'), { code: 0, signal: null });
