@@ -189,10 +189,12 @@ function dataOf(body: string): unknown {
   return (JSON.parse(body) as { data: unknown }).data;
 }
 
+/** From the newest on back: what comes meanwhile moves nothing. */
 async function allRecords(belfry: Belfry): Promise<readonly Told[]> {
   const all: Told[] = [];
-  for (let page = 0; ; page++) {
-    const records = await belfry.records({ page });
+  for (;;) {
+    const last = all.at(-1);
+    const records = await belfry.records(last ? { cursor: last.id } : {});
     all.push(...records);
     if (records.length < 100) return all;
   }

@@ -71,7 +71,7 @@ describe('a row written into the table by SQL', { timeout: 2 * limitMs, concurre
     const belfry = await start('');
     await insert(url, 'by-hand', '* * * * * *', { type: 'shell', target: 'echo one' });
     await output(belfry, 'by-hand', 'one\n');
-    assert.ok(belfry.lines.some((line) => line.msg === 'add_db_job_successed' && line['job'] === 'by-hand'));
+    await belfry.logged((line) => line.msg === 'add_db_job_successed' && line['job'] === 'by-hand');
     assert.equal((await job(belfry, 'by-hand')).source, 'table');
 
     await execute(url, `update belfry.jobs set command = '{"type": "shell", "target": "echo two"}'`);
