@@ -48,7 +48,7 @@ export async function makeJobs(
   jobs: readonly LedgerJob[],
 ): Promise<{ jobs: readonly HistoryJob[]; ledger: string }> {
   const ledger = join(await folder(scope), 'ledger');
-  const from = Math.ceil(Date.now() / 5000) * 5000 + 5000;
+  const from = Math.ceil((Date.now() + 8000) / 5000) * 5000;
   const make = async (job: LedgerJob): Promise<void> => {
     const { name, everyMs, onLost, overlap, misfire, maxAttempts, delay = '200ms', ...command } = job;
     const body = {

@@ -23,7 +23,8 @@ describe('a node that is asked and two that work', { timeout: 4 * limitMs }, () 
     const start = (cwd: string, name: string, duties: string, labels = '') =>
       startBelfry({
         cwd,
-        config: '[worker]\nkill_grace = "1s"\n',
+        // Time for a trap to write, whatever this machine does meanwhile.
+        config: '[worker]\nkill_grace = "8s"\n',
         env: { BELFRY_DATABASE_URL: url, BELFRY_NODE: name, BELFRY_DUTIES: duties, BELFRY_LABELS: labels },
       });
     asked = await start(await folder(scope), 'desk', 'web,crontab');
@@ -52,7 +53,7 @@ describe('a node that is asked and two that work', { timeout: 4 * limitMs }, () 
     assert.deepEqual({ state, reason, node }, { state: 'cancelled', reason: 'cancelled', node: 'one' });
     const ms = Number(await readFile(join(files, 'term'), 'utf8')) - told;
     console.log(`TERM came ${ms} ms after the call`);
-    assert.ok(ms < 5000, `${ms} ms`);
+    assert.ok(ms < 15_000, `${ms} ms`);
     assert.deepEqual(processesOfRun(home, id), []);
     assert.equal((await asked.call<{ enabled: boolean }>('/v1/jobs/stop-me', undefined, 'GET')).enabled, true);
   });

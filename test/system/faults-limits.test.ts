@@ -32,7 +32,7 @@ fault(
     await startSeconds(at, belfry);
     const target = 'bomb() { bomb | bomb & sleep 1000; }; bomb';
     const name = 'bomb';
-    await belfry.create({ name, expr: '@yearly', timeout: '5s', retry: { max_attempts: 1 }, command: { type: 'shell', target } });
+    await belfry.create({ name, expr: '@yearly', timeout: '15s', retry: { max_attempts: 1 }, command: { type: 'shell', target } });
     const run = await belfry.trigger(name);
     await until(() => processesOfRun(options.cwd, run).length > 50 || undefined);
     assert.equal((await fetch(`${belfry.address}/ping`)).status, 200);
@@ -51,7 +51,7 @@ fault(
     const at = await place(t, { config: 'worker.concurrency = 200' });
     const belfry = await startBelfry({ ...(await at.options({})), under: ['prlimit', '--nofile=150'] });
     await startSeconds(at, belfry);
-    const retry = { max_attempts: 20, delay: '200ms', max_delay: '1s' };
+    const retry = { max_attempts: 100, delay: '200ms', max_delay: '1s' };
     const runs: number[] = [];
     for (let index = 0; index < 100; index++) {
       await belfry.create({ name: `many-${index}`, expr: '@yearly', retry, ...entered(at, 'sleep 3') });
@@ -130,7 +130,11 @@ fault(
     t.diagnostic(`PostgreSQL says: ${String(await full)}`);
     await sleep(5000);
     await disk.free();
-    await server.start();
+    // It may end only now, or be in the middle of its recovery.
+    await until(async () => {
+      await server.start();
+      return await execute(server.url, 'select 1').catch(() => undefined);
+    });
     await settledWell(at, belfry);
   },
 );
