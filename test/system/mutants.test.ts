@@ -27,7 +27,7 @@ type Scene = {
 const everySecond: LedgerJob = { name: 'job', everyMs: 1000, maxAttempts: 1, onLost: 'fail', overlap: 'allow', misfire: 'once' };
 
 // One scene at a time: each has up to eight nodes, and the server of the tests has a hundred connections.
-describe('the history checker', { timeout: 10 * limitMs }, () => {
+describe('the history checker', { timeout: 20 * limitMs }, () => {
   catches(
     'a claim that takes what is running already',
     {
