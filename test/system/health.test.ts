@@ -86,9 +86,11 @@ describe('a Belfry', limit, () => {
     // It may have been kept before, for less; and the database may not have answered in time meanwhile.
     await untilSaid(({ code, degraded, checks }) => code === 200 && degraded.includes('loop') && checks.loop.worst_ms >= 2500);
     await belfry.logged((line) => line.msg === 'degraded' && line['degraded'] === 'loop');
-    assertToldInTurns('loop');
+    // It stays so for a minute, and is not told again.
+    await readyz();
     await belfry.create({ name: 'goes-on', expr: '@yearly', command: { type: 'shell', target: 'true' } });
     assert.equal((await belfry.finished(await belfry.trigger('goes-on'))).state, 'succeeded');
+    assertToldInTurns('loop');
   });
 
   test('whose database is away is alive and not ready, and is ready again when that is back', async () => {
@@ -99,6 +101,7 @@ describe('a Belfry', limit, () => {
     await database.down();
     const { code, not_ready: notReady } = await untilSaid(({ status }) => status === 'not_ready');
     assert.deepEqual([code, notReady], [503, ['database']]);
+    assert.equal((await readyz()).code, 503);
     assert.equal((await fetch(`${belfry.address}/healthz`)).status, 200);
     await database.up();
     await untilSaid(({ status }) => status !== 'not_ready');
