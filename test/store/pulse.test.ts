@@ -13,7 +13,7 @@ import { startProxy } from '../support/proxy.ts';
 
 const { url } = await testDatabase(test);
 const stores = openStores(test, url);
-const limit = { timeout: 60_000 };
+const limit = { timeout: 120_000 };
 
 type Row = { readonly beat: number; readonly busy: number };
 
