@@ -9,6 +9,18 @@ import { after, before, describe, test } from 'node:test';
 import { startEmbedded, type Embedded } from '../src/embedded.ts';
 import { answerOf, ask, end, isRoot, makeBase, nobodyIn, own, processesIn, refusal, whileRunning } from './support/embedded.ts';
 
+// Who begins with this gets no further than to the start of initdb, which goes on by itself.
+const stopsAtInitdb = `
+  const { default: processes } = await import('node:child_process');
+  const { spawn } = processes;
+  processes.spawn = (program, ...rest) => {
+    const child = spawn(program, ...rest);
+    if (!program.endsWith('/initdb')) return child;
+    console.error('initdb runs');
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  };
+  (await import('node:module')).syncBuiltinESMExports();`;
+
 describe('the private PostgreSQL', { timeout: 180_000 }, () => {
   let base = '';
   let dataDir = '';
@@ -103,8 +115,8 @@ describe('the private PostgreSQL', { timeout: 180_000 }, () => {
 
     test('an initdb whose Belfry was killed does not count', async (t) => {
       const killed = join(base, 'killed');
-      const child = own(t, killed);
-      await once(createInterface({ input: child.stderr }), 'line');
+      const child = own(t, killed, {}, { prelude: stopsAtInitdb });
+      for await (const line of createInterface({ input: child.stderr })) if (line === 'initdb runs') break;
       await end(child);
       await assert.rejects(fs.stat(join(killed, 'postgres')), { code: 'ENOENT' });
       await whileRunning(killed, isNew);

@@ -148,9 +148,11 @@ describe('an expression that is refused', () => {
   test('costs no more than a thousand ordinary ones, whatever is written', () => {
     const ordinary = (): void => void parseExpression('*/5 1-3 * * MON-FRI', 'Europe/Berlin', 'job');
     for (let warm = 0; warm < 2000; warm++) ordinary();
-    const limit = quickest(5, () => {
-      for (let time = 0; time < 1000; time++) ordinary();
-    });
+    const thousand = (): number =>
+      quickest(5, () => {
+        for (let time = 0; time < 1000; time++) ordinary();
+      });
+    const limit = thousand();
     const hostile = [
       ...refused.map(([expr]) => expr),
       ...['*/1,', '0-59,', 'H,', '1#1,', 'L,', '* ', 'TZ=', '@at ', '@every ', '1d', '9', '/', '-', ' ', '\0', '\ud800'].map((text) =>
@@ -165,7 +167,9 @@ describe('an expression that is refused', () => {
       `${'0,'.repeat(50)}0 ${'0-59,'.repeat(10)}0 * * *`,
       ...fc.sample(anything(), { seed, numRuns: 2000 }),
     ];
-    for (const expr of hostile) assert.ok(quickest(3, () => refusalOf(expr, 'America/New_York')) < limit, JSON.stringify(expr));
+    const cost = (expr: string): number => quickest(3, () => refusalOf(expr, 'America/New_York'));
+    // The machine may be slower than it was: then both are measured as it is now.
+    for (const expr of hostile) assert.ok(cost(expr) < limit || cost(expr) < thousand(), JSON.stringify(expr));
   });
 });
 

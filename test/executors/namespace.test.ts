@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test, type TestContext } from 'node:test';
 import { makeIsolation } from '../../src/executors/namespace.ts';
@@ -45,7 +45,8 @@ for (const way of ways.filter(({ isolation }) => isolation !== undefined)) {
     });
 
     test('that was stopped and goes on is waited for', async () => {
-      const { error } = await attempt(shell, { type: 'shell', target: '(sleep 0.1; kill -CONT $$) & kill -STOP $$; exit 5' });
+      const goesOn = '(until grep -q "^State:.T" /proc/$$/status; do sleep 0.05; done; kill -CONT $$)';
+      const { error } = await attempt(shell, { type: 'shell', target: `${goesOn} & kill -STOP $$; exit 5` });
       assert.equal(error, 'exit status 5');
     });
 
@@ -62,16 +63,19 @@ for (const way of ways.filter(({ isolation }) => isolation !== undefined)) {
     describe('whose waiting process is killed', limit, () => {
       const cases: [string, string][] = [
         ['is ended with all that it started', 'sleep 1000 & '],
-        ['is ended although it bears no trace of us', 'sleep 0.5; exec env -i '],
+        ['is ended although it bears no trace of us', 'exec env -i '],
       ];
       for (const [what, beginning] of cases) {
         test(`${what}, and only then told as failed`, async (t) => {
           const dir = await tempDir(t);
+          // It is found by its traces: it keeps them until it was.
+          const target = `${leave(`${dir}/pid`, '$$')}; until [ -e ${dir}/found ]; do sleep 0.05; done; ${beginning}`;
           const attempted = attempt(shell, {
             type: 'shell',
-            target: `${leave(`${dir}/pid`, '$$')}; ${beginning} sh -c '${leave(`${dir}/begun`, '$$')}; exec sleep 1000'`,
+            target: `${target} sh -c '${leave(`${dir}/begun`, '$$')}; exec sleep 1000'`,
           });
           const pid = outside(Number(await left(dir, 'pid')));
+          writeFileSync(join(dir, 'found'), '');
           await left(dir, 'begun');
           process.kill(statOf(pid)?.parent ?? 0, 'SIGKILL');
           const { outcome, known, error } = await attempted;

@@ -10,7 +10,7 @@ import type { AttemptRequest, AttemptResult, Executor } from '../../src/executor
 import { statOf } from '../../src/executors/processes.ts';
 
 /** The overall limit of everything that is waited for. */
-export const limit = { timeout: 30_000 };
+export const limit = { timeout: 120_000 };
 
 export const dueAt = new Date('2026-03-29T01:30:00.000Z');
 export const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';

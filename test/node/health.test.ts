@@ -6,6 +6,7 @@ import { Client } from 'pg';
 import { makeHealth, type HealthDeps } from '../../src/node/health.ts';
 import type { QueueState } from '../../src/node/readiness.ts';
 import { mostCounted, openVitals } from '../../src/store/vitals.ts';
+import { until } from '../support/belfry.ts';
 import { standingClock } from '../support/clock.ts';
 import { migrations, wellDoing } from '../support/doors.ts';
 import { claim, clear, openStores, placeJob, placeNode, queueRuns } from '../support/jobs.ts';
@@ -115,7 +116,7 @@ describe('a node', () => {
     const holder = await holdTable('belfry.unfinished');
     assert.deepEqual((await health.look()).not_ready, ['database']);
     await holder.release();
-    assert.equal((await health.look()).status, 'ready');
+    await until(async () => (await health.look()).status === 'ready' || undefined);
   });
 
   test('that stops is not ready from then on', async () => {

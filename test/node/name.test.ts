@@ -37,12 +37,22 @@ async function holderOf(t: TestContext, name: string) {
   return { held, proxy, messages, logged, timesTaken: () => timesTaken, timesAsked: () => timesAsked };
 }
 
+async function locksHeld(): Promise<number> {
+  const locks = await execute(
+    url,
+    `select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`,
+  );
+  return locks.length;
+}
+
 describe('the name of a node', { timeout: 60_000 }, () => {
   test('is refused while another process holds it, and free when that has let go of it', async (t) => {
     const first = await holderOf(t, 'one');
     await assert.rejects(holderOf(t, 'one'), { kind: 'conflict', message: /^node\.name: a Belfry named "one" is running/ });
     await holderOf(t, 'other');
     await first.held.release();
+    // By way of the proxy the server hears of it a little later.
+    await until(async () => (await locksHeld()) === 1 || undefined);
     await holderOf(t, 'one');
   });
 
@@ -68,13 +78,7 @@ describe('the name of a node', { timeout: 60_000 }, () => {
   test('that another process took meanwhile ends who held it', async (t) => {
     const { proxy, messages, timesTaken } = await holderOf(t, 'taken');
     await proxy.down();
-    await until(async () => {
-      const locks = await execute(
-        url,
-        `select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`,
-      );
-      return locks.length === 0 || undefined;
-    });
+    await until(async () => (await locksHeld()) === 0 || undefined);
     await holderOf(t, 'taken');
     await proxy.up();
     await until(() => timesTaken() > 0 || undefined);

@@ -14,7 +14,7 @@ import { testRedis } from '../support/redis.ts';
 const { url: databaseUrl } = await testDatabase(test);
 const { url: redisUrl, prefix } = testRedis();
 // Whoever waits, waits for messages; this is for how long. Much of it is waiting, so all wait at once.
-const limit = { timeout: 60_000, concurrency: true };
+const limit = { timeout: 120_000, concurrency: true };
 
 const servers = { redis: redisUrl, postgres: databaseUrl };
 let installations = 0;

@@ -94,19 +94,19 @@ describe('a statement', { timeout: 60_000 }, () => {
 
   it('without an answer rejects at its deadline and leaves its connection', async (t) => {
     const database = open(t, { maxConnections: 1, queryTimeoutMs: 300 });
-    const before = await pidOf(database);
+    const before = await untilItWorks(() => pidOf(database));
     const [slow, queued] = await Promise.allSettled([database.sql`select pg_sleep(60)`, database.sql`select 1`]);
     assert.deepEqual([slow.status, queued.status], ['rejected', 'rejected']);
-    assert.notEqual(await pidOf(database), before);
+    assert.notEqual(await untilItWorks(() => pidOf(database)), before);
   });
 
   it('on a half-open connection rejects at its deadline, and the next one works', async (t) => {
     const proxy = await startProxy(t, url);
     const database = open(t, { url: proxy.url, maxConnections: 1, queryTimeoutMs: 300 });
-    await pidOf(database);
+    await untilItWorks(() => pidOf(database));
     proxy.silence();
     await assert.rejects(database.sql`select 1`, /did not answer within/);
-    await pidOf(database);
+    await untilItWorks(() => pidOf(database));
   });
 
   it('goes on after a migration changed its table', async (t) => {

@@ -143,7 +143,7 @@ describe('a job that is deleted', () => {
 
   test('is deleted once', async () => {
     const { name } = await placeJob(stores);
-    assert.deepEqual(await Promise.all([jobs.remove(name), jobs.remove(name)]), [true, false]);
+    assert.deepEqual((await Promise.all([jobs.remove(name), jobs.remove(name)])).sort(), [false, true]);
     assert.equal(await jobs.remove('never was'), false);
   });
 
@@ -272,12 +272,12 @@ describe('a look', () => {
 
   test('that follows another within five seconds finds no gap', async () => {
     assert.equal((await jobs.look(10)).gap, undefined);
-    await execute(url, `update belfry.installation set last_tick_at = last_tick_at - interval '4 seconds'`);
-    assert.equal((await jobs.look(10)).gap, undefined);
+    const [row] = await database.sql`update belfry.installation set last_tick_at = now() - interval '4 s' returning last_tick_at as at`;
+    const { gap, now } = await jobs.look(10);
+    assert.ok(gap === undefined || now.getTime() - Number(row?.['at']) >= 5000, 'unless the machine took over a second for the two');
   });
 
   test('after a silence finds it: from the last look to five seconds ago', async () => {
-    await jobs.look(10);
     await execute(url, `update belfry.installation set last_tick_at = '2026-01-01T00:00:00Z'`);
     const { gap, now } = await jobs.look(10);
     assert.deepEqual(gap, { from: new Date('2026-01-01T00:00:00Z'), to: new Date(now.getTime() - 5000) });

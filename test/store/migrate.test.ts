@@ -31,7 +31,7 @@ async function tablesIn(url: string): Promise<unknown[]> {
   return rows.map((row) => row['name']);
 }
 
-describe('migrate', { timeout: 60_000 }, () => {
+describe('migrate', { timeout: 180_000 }, () => {
   it('applies what is missing, in order', async (t) => {
     const { url } = await testDatabase(t, 'empty');
     assert.deepEqual(await migrate({ url, folder: await folderOf(t, houses) }), { applied: 1 });

@@ -36,6 +36,12 @@ export type RedisServer = {
   readonly ask: (command: string, ...args: string[]) => Promise<unknown>;
 };
 
+// Which of them live: they go with this process, also when they hang.
+const living = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const server of living) server.kill('SIGKILL');
+});
+
 /** A Redis of the test's own, which it may kill. */
 export async function startRedis(scope: Scope): Promise<RedisServer> {
   const port = await freePort();
@@ -47,8 +53,6 @@ export async function startRedis(scope: Scope): Promise<RedisServer> {
     await exited;
   };
   scope.after(kill);
-  // It goes with this process, also when it hangs.
-  process.once('exit', () => void server.kill('SIGKILL'));
   const url = `redis://127.0.0.1:${port}`;
   const startAgain = async (...args: string[]): Promise<void> => {
     server = await start(port, args);
@@ -80,6 +84,8 @@ export async function startRedis(scope: Scope): Promise<RedisServer> {
 async function start(port: number, more: readonly string[]): Promise<ChildProcess> {
   const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', ...more];
   const server = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'], cwd: tmpdir() });
+  living.add(server);
+  server.once('exit', () => living.delete(server));
   for await (const line of createInterface(server.stdout)) if (line.includes('Ready to accept connections')) break;
   server.stdout.resume();
   return server;
