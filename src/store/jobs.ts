@@ -52,6 +52,12 @@ export type DueAgain = Pick<JobRow, 'name' | 'expr' | 'blackouts' | 'startsAt' |
 
 export type JobStore = ReturnType<typeof jobStore>;
 
+/** With its moments as texts: JSON.stringify takes four times as long over what has a toJSON of its own. */
+function inTexts(job: WrittenJob) {
+  const { startsAt, endsAt, nextDueAt } = job;
+  return { ...job, startsAt: startsAt?.toISOString(), endsAt: endsAt?.toISOString(), nextDueAt: nextDueAt?.toISOString() };
+}
+
 /** The statements about jobs. */
 export function jobStore(database: Database) {
   const { sql, orm } = database;
@@ -66,7 +72,7 @@ export function jobStore(database: Database) {
                "runOn", "afterJobs", "afterOn", "concurrency", "concurrencyKey", "maxQueued", "source", "configId", "traceId", "policy", "nextDueAt",
                -- Worked out, and never due: it is at its end from the beginning.
                case when "policy" is not null and "nextDueAt" is null then now() end
-          from json_to_recordset(${JSON.stringify(written)}::text::json)
+          from json_to_recordset(${JSON.stringify(written.map(inTexts))}::text::json)
             as w("name" text, "remark" text, "expr" text, "timezone" text, "enabled" boolean, "command" jsonb, "retry" jsonb,
                  "timeoutMs" bigint, "log" boolean, "onLost" text, "overlap" text, "misfire" text, "catchupWindowMs" bigint,
                  "maxCatchup" integer, "blackouts" text[], "startsAt" timestamptz, "endsAt" timestamptz, "maxRuns" integer,
