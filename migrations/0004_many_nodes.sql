@@ -51,8 +51,10 @@ begin
     ), overdue as (
         insert into belfry.runs (job_id, job_name, due_at, command, policy, overlap, queued_at, trace_id)
         select was.id, was.name, gone.next_due_at, was.command, was.policy, was.overlap, now(), was.trace_id
-          from gone join was on was.id = gone.job_id
+          from gone join was on was.id = gone.job_id join made on made.id = gone.job_id
          where gone.next_due_at <= now() and was.policy is not null and was.trace_id is not null
+           -- Unless it is due again now.
+           and (made.enabled and made.deleted_at is null and made.ended_at is null and made.next_due_at <= gone.next_due_at) is not true
         on conflict (job_id, due_at, target) where cause = 'schedule' do nothing
         returning id, job_id
     )

@@ -16,7 +16,7 @@ type Deps = {
   readonly isClockRight: () => Promise<boolean>;
   readonly jobs: {
     readonly look: (limit: number) => Promise<DueLook>;
-    readonly lookAt: (id: number) => Promise<{ readonly now: Date; readonly due: DueRow } | undefined>;
+    readonly lookAt: (id: number, now: Date) => Promise<DueRow | undefined>;
     readonly fire: (moves: readonly Move[], now: Date) => Promise<readonly Fired[]>;
     /** Switches off a job whose row can't be understood any more. */
     readonly disableFaulty: (id: number, revision: number, fault: string) => Promise<void>;
@@ -68,14 +68,14 @@ export async function tick(deps: Deps, limit = mostAtOnce): Promise<number> {
 }
 
 /**
- * Fires what is due of one job that is about to be edited, so that nothing is dropped with its cursor. What nobody dealt with in time is
+ * Fires what one job that is about to be edited is due for by `now`, so that nothing is dropped with its cursor. What nobody dealt with in time is
  * written down as missed and never caught up: that would run what was just edited away.
  */
-export async function fireOverdue(deps: Firing, id: number): Promise<void> {
-  for (let look = await deps.jobs.lookAt(id); look; look = await deps.jobs.lookAt(id)) {
-    const gap = { from: new Date(0), to: new Date(look.now.getTime() - inTimeMs) };
-    const move = await moveOf(deps, { ...look.due, misfire: 'skip' }, { now: look.now, gap });
-    if (move) await fire(deps, [move], look.now);
+export async function fireOverdue(deps: Firing, id: number, now: Date): Promise<void> {
+  const gap = { from: new Date(0), to: new Date(now.getTime() - inTimeMs) };
+  for (let due = await deps.jobs.lookAt(id, now); due; due = await deps.jobs.lookAt(id, now)) {
+    const move = await moveOf(deps, { ...due, misfire: 'skip' }, { now, gap });
+    if (move) await fire(deps, [move], now);
   }
 }
 

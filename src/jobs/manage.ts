@@ -21,11 +21,11 @@ export type ManageDeps = {
   readonly dispatch: Bell;
   readonly jobs: Firing['jobs'] & {
     readonly insert: (job: WrittenJob) => Promise<number | undefined>;
-    readonly update: (id: number, job: WrittenJob, unlessOverdue: boolean) => Promise<boolean>;
+    readonly update: (id: number, job: WrittenJob, unlessDueBy: Date | undefined) => Promise<boolean>;
     readonly byName: (name: string) => Promise<JobRow | undefined>;
     readonly ofFile: (configId: string) => Promise<readonly JobRow[]>;
-    readonly remove: (name: string, unlessOverdue: boolean) => Promise<boolean>;
-    readonly setEnabled: (id: number, enabled: boolean, nextDueAt: Date | undefined, unlessOverdue: boolean) => Promise<boolean>;
+    readonly remove: (name: string, unlessDueBy: Date | undefined) => Promise<boolean>;
+    readonly setEnabled: (id: number, enabled: boolean, nextDueAt: Date | undefined, unlessDueBy: Date | undefined) => Promise<boolean>;
     readonly pause: (name: string, note: string | null, now: Date) => Promise<boolean>;
     readonly resume: (name: string) => Promise<boolean>;
     readonly workOut: (id: number, revision: number, job: WorkedOut) => Promise<void>;
@@ -53,7 +53,7 @@ export async function createJob(deps: ManageDeps, input: unknown, traceId: strin
 /** Deletes a job; its runs stay, its name is free. */
 export async function deleteJob(deps: ManageDeps, name: string): Promise<void> {
   const job = await deps.jobs.byName(name);
-  const isDeleted = job && (await edit(deps, job.id, (unlessOverdue) => deps.jobs.remove(name, unlessOverdue)));
+  const isDeleted = job && (await edit(deps, job.id, (unlessDueBy) => deps.jobs.remove(name, unlessDueBy)));
   if (isDeleted !== true) throw new Refusal('not_found', `job not found: ${show(name)}`);
 }
 
@@ -62,7 +62,7 @@ export async function setEnabled(deps: ManageDeps, name: string, enabled: boolea
   const job = await deps.jobs.byName(name);
   if (!job) throw new Refusal('not_found', `job not found: ${show(name)}`);
   const nextDueAt = enabled ? firstDue(deps, job) : undefined;
-  await edit(deps, job.id, (unlessOverdue) => deps.jobs.setEnabled(job.id, enabled, nextDueAt, unlessOverdue));
+  await edit(deps, job.id, (unlessDueBy) => deps.jobs.setEnabled(job.id, enabled, nextDueAt, unlessDueBy));
 }
 
 /** From now on its due times are written down as skipped and not run; `note` says why, for those who find it so. */
@@ -85,7 +85,7 @@ export async function applyFile(deps: ManageDeps, configId: string, definitions:
   const listed = new Set(definitions.map((definition) => definition.name));
   for (const job of owned.values()) {
     if (listed.has(job.name) || !job.enabled) continue;
-    await edit(deps, job.id, (unlessOverdue) => deps.jobs.setEnabled(job.id, false, undefined, unlessOverdue));
+    await edit(deps, job.id, (unlessDueBy) => deps.jobs.setEnabled(job.id, false, undefined, unlessDueBy));
     deps.log.info({ job: job.name }, 'disabled_job_not_in_file');
   }
 }
@@ -123,7 +123,7 @@ async function applyOne(deps: ManageDeps, configId: string, definition: JobDefin
     deps.log.info(fields, 'add_job_successed');
     return;
   }
-  if (job) await edit(deps, job.id, (unlessOverdue) => deps.jobs.update(job.id, wanted, unlessOverdue));
+  if (job) await edit(deps, job.id, (unlessDueBy) => deps.jobs.update(job.id, wanted, unlessDueBy));
   else if ((await deps.jobs.insert(wanted)) === undefined && !(await isOwned(deps, configId, definition.name))) {
     deps.log.error({ ...fields, fault: 'the name is taken by a job that this file does not own' }, 'add_job_failed');
     return;
@@ -132,10 +132,12 @@ async function applyOne(deps: ManageDeps, configId: string, definition: JobDefin
 }
 
 /** Writes an edit; what it would drop is fired before it. Answers whether there was something to be edited. */
-async function edit(deps: ManageDeps, id: number, write: (unlessOverdue: boolean) => Promise<boolean>): Promise<boolean> {
-  if (await write(true)) return true;
-  await fireOverdue(deps, id);
-  return await write(false);
+async function edit(deps: ManageDeps, id: number, write: (unlessDueBy: Date | undefined) => Promise<boolean>): Promise<boolean> {
+  // Not before the moment from which the new due times count.
+  const now = deps.clock.now();
+  if (await write(now)) return true;
+  await fireOverdue(deps, id, now);
+  return await write(undefined);
 }
 
 /** Whether another node with the same file was a moment quicker. */

@@ -61,8 +61,8 @@ function inTexts(job: WrittenJob) {
 /** The statements about jobs. */
 export function jobStore(database: Database) {
   const { sql, orm } = database;
-  const dropsNothing = (unlessOverdue: boolean): Part =>
-    sql.part`(not ${unlessOverdue} or not exists (select from belfry.cursors c where c.job_id = jobs.id and c.next_due_at <= now()))`;
+  const dropsNothing = (by: Date | undefined): Part =>
+    sql.part`not exists (select from belfry.cursors c where c.job_id = jobs.id and c.next_due_at <= ${by ?? null}::timestamptz)`;
   const inserts: Batched<WrittenJob, number | undefined> = groupCommit(
     async (written) => {
       const rows = await sql<{ id: number; name: string }[]>`
@@ -99,13 +99,13 @@ export function jobStore(database: Database) {
 
     /**
      * Changes a job to what is written. Where that says something else about when, its due time counts from now; else its cursor stays.
-     * Answers whether it was changed: with `unlessOverdue` not where a due time that nobody has dealt with would be dropped.
+     * Answers whether it was changed: not where that would drop a due time up to `unlessDueBy` that nobody has dealt with.
      */
-    update: async (id: number, job: WrittenJob, unlessOverdue = false): Promise<boolean> => {
+    update: async (id: number, job: WrittenJob, unlessDueBy?: Date): Promise<boolean> => {
       const rows = await orm
         .update(jobs)
         .set({ ...job, revision: next(jobs.revision), endedAt: endedAtOf(job), fault: null, updatedAt: drizzleSql`now()` })
-        .where(and(eq(jobs.id, id), isNull(jobs.deletedAt), unlessOverdue ? or(keepsCursor(job), notOverdue) : undefined))
+        .where(and(eq(jobs.id, id), isNull(jobs.deletedAt), unlessDueBy && or(keepsCursor(job), notDueBy(unlessDueBy))))
         .returning({ id: jobs.id });
       return rows.length > 0;
     },
@@ -144,21 +144,21 @@ export function jobStore(database: Database) {
         .from(jobs)
         .where(and(eq(jobs.configId, configId), isNull(jobs.deletedAt))),
 
-    /** Soft: runs stay, the name is free. Answers and `unlessOverdue` as of `update`. */
-    remove: async (name: string, unlessOverdue = false): Promise<boolean> => {
+    /** Soft: runs stay, the name is free. Answers and `unlessDueBy` as of `update`. */
+    remove: async (name: string, unlessDueBy?: Date): Promise<boolean> => {
       const rows = await sql`
         update belfry.jobs set deleted_at = now(), revision = revision + 1, updated_at = now()
-         where name = ${name} and deleted_at is null and ${dropsNothing(unlessOverdue)} returning id`;
+         where name = ${name} and deleted_at is null and ${dropsNothing(unlessDueBy)} returning id`;
       return rows.length > 0;
     },
 
-    /** Off: no due times. On: it goes on from `nextDueAt`, never into the past. Answers and `unlessOverdue` as of `update`. */
-    setEnabled: async (id: number, enabled: boolean, nextDueAt: Date | undefined, unlessOverdue = false): Promise<boolean> => {
+    /** Off: no due times. On: it goes on from `nextDueAt`, never into the past. Answers and `unlessDueBy` as of `update`. */
+    setEnabled: async (id: number, enabled: boolean, nextDueAt: Date | undefined, unlessDueBy?: Date): Promise<boolean> => {
       const rows = await sql`
         update belfry.jobs
            set enabled = ${enabled}, next_due_at = ${nextDueAt ?? null}::timestamptz, ended_at = null, fault = null,
                revision = revision + 1, updated_at = now()
-         where id = ${id} and deleted_at is null and enabled <> ${enabled} and ${dropsNothing(unlessOverdue)} returning id`;
+         where id = ${id} and deleted_at is null and enabled <> ${enabled} and ${dropsNothing(unlessDueBy)} returning id`;
       return rows.length > 0;
     },
 
@@ -220,7 +220,9 @@ const jobNow = {
   nextDueAt: drizzleSql<Date | null>`(select c.next_due_at from ${cursors} c where c.job_id = ${jobs}.id)`.mapWith(cursors.nextDueAt),
 };
 
-const notOverdue = drizzleSql`not exists (select from ${cursors} c where c.job_id = ${jobs}.id and c.next_due_at <= now())`;
+function notDueBy(at: Date) {
+  return drizzleSql`not exists (select from ${cursors} c where c.job_id = ${jobs}.id and c.next_due_at <= ${at.toISOString()}::timestamptz)`;
+}
 
 /** Whether a job will be due when it is now: what the trigger jobs_changed goes by. */
 function keepsCursor({ name, expr, timezone, enabled, startsAt, endsAt }: WrittenJob) {

@@ -137,14 +137,14 @@ export function tickStatements({ sql, orm }: Database) {
     };
   }
 
-  /** One job, if it is due and worked out, on the database's clock. Leaves no mark: it looks at no other. */
-  async function lookAt(id: number): Promise<{ readonly now: Date; readonly due: DueRow } | undefined> {
-    const [found] = await sql<(DueRow & { now: Date })[]>`
-      select ${dueColumns}, now() as "now"
+  /** One job, if it is due by `now` and worked out. Leaves no mark: it looks at no other. */
+  async function lookAt(id: number, now: Date): Promise<DueRow | undefined> {
+    const [found] = await sql<DueRow[]>`
+      select ${dueColumns}
         from belfry.cursors due
         join belfry.jobs j on j.id = due.job_id and j.revision = due.revision
-       where due.job_id = ${id} and due.next_due_at <= now() and j.enabled and j.deleted_at is null and ${isWorkedOut}`;
-    return found && { now: found.now, due: found };
+       where due.job_id = ${id} and due.next_due_at <= ${now} and j.enabled and j.deleted_at is null and ${isWorkedOut}`;
+    return found;
   }
 
   /**

@@ -12,17 +12,16 @@ import { execute, testDatabase } from '../support/postgres.ts';
 const { url } = await testDatabase(test);
 const stores = openStores(test, url);
 
-/** The moment at which a test begins, on the database's clock, in whole minutes. */
+/** The last full minute when a test begins, on the database's clock. */
 let base = new Date();
 const at = (seconds: number): Date => new Date(base.getTime() + seconds * 1000);
 let node = managingOn(stores);
 
 beforeEach(async () => {
   await clear(stores);
-  const [row] = await execute(url, `select date_trunc('minute', now()) as now`);
-  base = row?.['now'] as Date;
-  // The schedule goes on from here, so that what an edit makes anew lies ahead.
-  node = managingOn(stores, at(120));
+  const [row] = await execute(url, `select now(), date_trunc('minute', now()) as minute`);
+  base = row?.['minute'] as Date;
+  node = managingOn(stores, row?.['now'] as Date);
 });
 
 const file = '/a.toml';
@@ -95,10 +94,10 @@ describe('a job that has been due for an hour, as Belfry was down', () => {
 describe('a job that is due this moment', () => {
   beforeEach(async () => {
     await dueFor(0);
-    // Due at the begun minute, in the eyes of a node that looks within seconds of it.
     await execute(url, `update belfry.cursors set next_due_at = date_trunc('milliseconds', now())`);
     const [row] = await execute(url, 'select next_due_at from belfry.cursors');
     base = row?.['next_due_at'] as Date;
+    node = managingOn(stores, base);
   });
 
   for (const [what, edit] of Object.entries(edits)) {
@@ -118,7 +117,7 @@ describe('a job that is due this moment', () => {
     await execute(url, `update belfry.jobs set expr = '0 0 1 1 *'`);
     await tickOnce();
     assert.deepEqual(await told(), [[at(0), 1, 'missed', 'as it was']]);
-    assert.ok(((await jobNow(stores, 'nightly')).nextDueAt ?? base) > at(120));
+    assert.ok(((await jobNow(stores, 'nightly')).nextDueAt ?? base) > base);
   });
 
   test('and is deleted by SQL while it is paused, has that written down as paused', async () => {
