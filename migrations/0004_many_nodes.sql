@@ -29,6 +29,46 @@ create trigger jobs_count_edits
                      run_on, after_jobs, after_on, concurrency, concurrency_key, max_queued
     on belfry.jobs for each row execute function belfry.job_edited();
 --> statement-breakpoint
+-- An edit that leaves alone when a job is due leaves its cursor where it is. Any other begins it anew from the time of the edit; what has
+-- been due by then and is not dealt with is written down here, should whoever edits not have seen to it.
+create or replace function belfry.jobs_changed() returns trigger language plpgsql as $$
+declare
+    edited bigint[];
+    kept   bigint[];
+begin
+    -- A remark is no edit.
+    edited := array(select made.id from made join was on was.id = made.id
+                     where (made.revision, made.next_due_at, made.enabled, made.deleted_at, made.ended_at)
+                           is distinct from (was.revision, was.next_due_at, was.enabled, was.deleted_at, was.ended_at));
+    kept := array(select c.job_id from belfry.cursors c join made on made.id = c.job_id join was on was.id = c.job_id
+                   where c.job_id = any (edited) and made.enabled and made.deleted_at is null and made.ended_at is null
+                     and (made.name, made.expr, made.timezone, made.starts_at, made.ends_at)
+                         is not distinct from (was.name, was.expr, was.timezone, was.starts_at, was.ends_at));
+    update belfry.cursors c set revision = made.revision, fired = 0 from made where c.job_id = any (kept) and made.id = c.job_id;
+
+    with gone as (
+        delete from belfry.cursors where job_id = any (edited) and job_id <> all (kept) returning job_id, next_due_at
+    ), overdue as (
+        insert into belfry.runs (job_id, job_name, due_at, command, policy, overlap, queued_at, trace_id)
+        select was.id, was.name, gone.next_due_at, was.command, was.policy, was.overlap, now(), was.trace_id
+          from gone join was on was.id = gone.job_id join made on made.id = gone.job_id
+         where gone.next_due_at <= now() and was.policy is not null and was.trace_id is not null
+           -- Unless it is due again now.
+           and (made.enabled and made.deleted_at is null and made.ended_at is null and made.next_due_at <= gone.next_due_at) is not true
+        on conflict (job_id, due_at, target) where cause = 'schedule' do nothing
+        returning id, job_id
+    )
+    insert into belfry.results (run_id, state, reason, finished_at)
+    select overdue.id, 'skipped', case when was.paused_at is null then 'missed' else 'paused' end, now()
+      from overdue join was on was.id = overdue.job_id;
+
+    insert into belfry.cursors (job_id, revision, next_due_at)
+    select id, revision, next_due_at from made
+     where id = any (edited) and id <> all (kept) and enabled and deleted_at is null and ended_at is null and next_due_at is not null;
+    return null;
+end
+$$;
+--> statement-breakpoint
 -- Serves the look for what comes after a run.
 create index jobs_chained on belfry.jobs (id) where after_jobs <> '{}' and deleted_at is null;
 --> statement-breakpoint

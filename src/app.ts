@@ -185,7 +185,16 @@ async function start(given: Given, stops: Stops): Promise<App> {
   }
 
   const scheduleOf = rememberSchedules();
-  const managing: ManageDeps = { clock, log, kinds, defaultTimezone: config.timezone, scheduleOf, newTraceId, jobs: store.jobs };
+  const managing: ManageDeps = {
+    clock,
+    log,
+    kinds,
+    defaultTimezone: config.timezone,
+    scheduleOf,
+    newTraceId,
+    jobs: store.jobs,
+    dispatch: dispatchBell,
+  };
   const reload = async (read: readonly JobDefinition[]): Promise<void> => {
     if (duties.crontab && config.file !== undefined) await applyFile(managing, config.file, read);
   };
@@ -200,7 +209,6 @@ async function start(given: Given, stops: Stops): Promise<App> {
         jobs: store.jobs,
         workOut: (job, now) => workOut(managing, job, now),
         scheduleOf,
-        disableFaulty: (job, fault) => store.jobs.disableFaulty(job.id, job.revision, fault),
         dispatch: dispatchBell,
       },
       tickBell,

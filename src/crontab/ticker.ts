@@ -16,21 +16,27 @@ type Deps = {
   readonly isClockRight: () => Promise<boolean>;
   readonly jobs: {
     readonly look: (limit: number) => Promise<DueLook>;
+    readonly lookAt: (id: number, now: Date) => Promise<DueRow | undefined>;
     readonly fire: (moves: readonly Move[], now: Date) => Promise<readonly Fired[]>;
+    /** Switches off a job whose row can't be understood any more. */
+    readonly disableFaulty: (id: number, revision: number, fault: string) => Promise<void>;
   };
   /** Works out a row that was written by hand; a bad one is switched off with its fault on it. */
   readonly workOut: (job: JobRow, now: Date) => Promise<void>;
   readonly scheduleOf: (job: DueRow) => JobSchedule;
-  /** Switches off a job whose row can't be understood any more. */
-  readonly disableFaulty: (job: DueRow, fault: string) => Promise<void>;
   /** Told when runs are waiting to be sent. */
   readonly dispatch: Bell;
 };
+
+/** What it takes to fire a job. */
+export type Firing = Pick<Deps, 'log' | 'scheduleOf' | 'dispatch'> & { readonly jobs: Omit<Deps['jobs'], 'look'> };
 
 // Jobs taken by one tick. More than that are due: the next tick follows at once and takes twice as many, so that the first runs
 // of a burst begin while the others are written down.
 const leastAtOnce = 250;
 const mostAtOnce = 2000;
+// As a look has it, which finds a gap where nobody looked for longer.
+const inTimeMs = 5000;
 // Nobody sleeps longer than this: polling makes sure what NOTIFY makes prompt.
 const longestSleepMs = 1000;
 
@@ -56,22 +62,36 @@ export async function tick(deps: Deps, limit = mostAtOnce): Promise<number> {
     const move = await moveOf(deps, job, look);
     if (move) moves.push(move);
   }
-  if (moves.length > 0) {
-    const fired = await deps.jobs.fire(moves, look.now);
-    if (fired.some((run) => run.state === 'queued')) deps.dispatch.ring();
-    for (const run of fired) tell(deps.log, run);
-  }
+  if (moves.length > 0) await fire(deps, moves, look.now);
   if (look.due.length >= limit || look.unknown.length > 0 || moves.some((move) => isDue(move, look.now))) return 0;
   return sleepUntil(earliest(look.nextAt, moves), look.now);
 }
 
-async function moveOf(deps: Deps, job: DueRow, look: DueLook): Promise<Move | undefined> {
+/**
+ * Fires what one job that is about to be edited is due for by `now`, so that nothing is dropped with its cursor. What nobody dealt with in time is
+ * written down as missed and never caught up: that would run what was just edited away.
+ */
+export async function fireOverdue(deps: Firing, id: number, now: Date): Promise<void> {
+  const gap = { from: new Date(0), to: new Date(now.getTime() - inTimeMs) };
+  for (let due = await deps.jobs.lookAt(id, now); due; due = await deps.jobs.lookAt(id, now)) {
+    const move = await moveOf(deps, { ...due, misfire: 'skip' }, { now, gap });
+    if (move) await fire(deps, [move], now);
+  }
+}
+
+async function fire(deps: Firing, moves: readonly Move[], now: Date): Promise<void> {
+  const fired = await deps.jobs.fire(moves, now);
+  if (fired.some((run) => run.state === 'queued')) deps.dispatch.ring();
+  for (const run of fired) tell(deps.log, run);
+}
+
+async function moveOf(deps: Firing, job: DueRow, look: Pick<DueLook, 'now' | 'gap'>): Promise<Move | undefined> {
   let schedule: JobSchedule;
   try {
     schedule = deps.scheduleOf(job);
   } catch (fault) {
     if (!(fault instanceof Refusal)) throw fault;
-    await deps.disableFaulty(job, fault.message);
+    await deps.jobs.disableFaulty(job.id, job.revision, fault.message);
     return undefined;
   }
   const { fires, next } = expand(dueJob(job), schedule, look.now, look.gap);

@@ -1,7 +1,8 @@
 // Jobs are made and changed here, wherever they come from: a request, the file, or a row written by hand.
 
-import type { Clock } from '../clock.ts';
+import type { Bell, Clock } from '../clock.ts';
 import type { JobSchedule, Scheduled } from '../crontab/schedules.ts';
+import { fireOverdue, type Firing } from '../crontab/ticker.ts';
 import { Refusal } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
 import { describeFaults, show } from '../faults.ts';
@@ -17,16 +18,16 @@ export type ManageDeps = {
   readonly defaultTimezone: string;
   readonly scheduleOf: (job: Scheduled) => JobSchedule;
   readonly newTraceId: () => string;
-  readonly jobs: {
+  readonly dispatch: Bell;
+  readonly jobs: Firing['jobs'] & {
     readonly insert: (job: WrittenJob) => Promise<number | undefined>;
-    readonly update: (id: number, job: WrittenJob) => Promise<void>;
+    readonly update: (id: number, job: WrittenJob, unlessDueBy: Date | undefined) => Promise<boolean>;
     readonly byName: (name: string) => Promise<JobRow | undefined>;
     readonly ofFile: (configId: string) => Promise<readonly JobRow[]>;
-    readonly remove: (name: string) => Promise<boolean>;
-    readonly setEnabled: (id: number, enabled: boolean, nextDueAt: Date | undefined) => Promise<void>;
+    readonly remove: (name: string, unlessDueBy: Date | undefined) => Promise<boolean>;
+    readonly setEnabled: (id: number, enabled: boolean, nextDueAt: Date | undefined, unlessDueBy: Date | undefined) => Promise<boolean>;
     readonly pause: (name: string, note: string | null, now: Date) => Promise<boolean>;
     readonly resume: (name: string) => Promise<boolean>;
-    readonly disableFaulty: (id: number, revision: number, fault: string) => Promise<void>;
     readonly workOut: (id: number, revision: number, job: WorkedOut) => Promise<void>;
   };
 };
@@ -51,14 +52,17 @@ export async function createJob(deps: ManageDeps, input: unknown, traceId: strin
 
 /** Deletes a job; its runs stay, its name is free. */
 export async function deleteJob(deps: ManageDeps, name: string): Promise<void> {
-  if (!(await deps.jobs.remove(name))) throw new Refusal('not_found', `job not found: ${show(name)}`);
+  const job = await deps.jobs.byName(name);
+  const isDeleted = job && (await edit(deps, job.id, (unlessDueBy) => deps.jobs.remove(name, unlessDueBy)));
+  if (isDeleted !== true) throw new Refusal('not_found', `job not found: ${show(name)}`);
 }
 
 /** Switches a job on or off; on, it goes on from now. A job whose row has a fault can't be switched on. */
 export async function setEnabled(deps: ManageDeps, name: string, enabled: boolean): Promise<void> {
   const job = await deps.jobs.byName(name);
   if (!job) throw new Refusal('not_found', `job not found: ${show(name)}`);
-  await deps.jobs.setEnabled(job.id, enabled, enabled ? firstDue(deps, job) : undefined);
+  const nextDueAt = enabled ? firstDue(deps, job) : undefined;
+  await edit(deps, job.id, (unlessDueBy) => deps.jobs.setEnabled(job.id, enabled, nextDueAt, unlessDueBy));
 }
 
 /** From now on its due times are written down as skipped and not run; `note` says why, for those who find it so. */
@@ -81,7 +85,7 @@ export async function applyFile(deps: ManageDeps, configId: string, definitions:
   const listed = new Set(definitions.map((definition) => definition.name));
   for (const job of owned.values()) {
     if (listed.has(job.name) || !job.enabled) continue;
-    await deps.jobs.setEnabled(job.id, false, undefined);
+    await edit(deps, job.id, (unlessDueBy) => deps.jobs.setEnabled(job.id, false, undefined, unlessDueBy));
     deps.log.info({ job: job.name }, 'disabled_job_not_in_file');
   }
 }
@@ -119,12 +123,21 @@ async function applyOne(deps: ManageDeps, configId: string, definition: JobDefin
     deps.log.info(fields, 'add_job_successed');
     return;
   }
-  if (job) await deps.jobs.update(job.id, wanted);
+  if (job) await edit(deps, job.id, (unlessDueBy) => deps.jobs.update(job.id, wanted, unlessDueBy));
   else if ((await deps.jobs.insert(wanted)) === undefined && !(await isOwned(deps, configId, definition.name))) {
     deps.log.error({ ...fields, fault: 'the name is taken by a job that this file does not own' }, 'add_job_failed');
     return;
   }
   deps.log.info({ ...fields, changed: true }, 'add_job_successed');
+}
+
+/** Writes an edit; what it would drop is fired before it. Answers whether there was something to be edited. */
+async function edit(deps: ManageDeps, id: number, write: (unlessDueBy: Date | undefined) => Promise<boolean>): Promise<boolean> {
+  // Not before the moment from which the new due times count.
+  const now = deps.clock.now();
+  if (await write(now)) return true;
+  await fireOverdue(deps, id, now);
+  return await write(undefined);
 }
 
 /** Whether another node with the same file was a moment quicker. */

@@ -7,16 +7,15 @@ export type Batched<T, R> = {
   readonly idle: () => Promise<void>;
 };
 
-const mostTries = 5;
 // Fewer than this are not worth a second statement beside the one under way.
 const worthASecond = 16;
 
 type Waiting<T, R> = { item: T; resolve: (result: R) => void; reject: (reason: unknown) => void };
 
 /**
- * Joins single writes into shared statements, of which `atOnce` (1) may be under way. `write` answers one result for each item, in their order. When a statement of
- * several fails for what one row holds (SQLSTATE class 22 or 23), each is written alone, so that only the faulty one fails. One
- * that PostgreSQL ended for the sake of others is written again.
+ * Joins single writes into shared statements, of which `atOnce` (1) may be under way. `write` answers one result for each item, in
+ * their order. When a statement of several fails for what one row holds (SQLSTATE class 22 or 23), each is written alone, so that only
+ * the faulty one fails.
  */
 export function groupCommit<T, R>(
   write: (items: readonly T[]) => Promise<readonly R[]>,
@@ -28,7 +27,7 @@ export function groupCommit<T, R>(
 
   const settle = async (group: Waiting<T, R>[]): Promise<void> => {
     try {
-      const results = await writtenAgain(() => write(group.map((each) => each.item)));
+      const results = await write(group.map((each) => each.item));
       for (const [index, each] of group.entries()) each.resolve(results[index] as R);
     } catch (fault) {
       if (group.length > 1 && blamesOneRow(fault)) {
@@ -60,19 +59,6 @@ export function groupCommit<T, R>(
       while (underWay.size > 0) await Promise.all(underWay);
     },
   };
-}
-
-/**
- * Writes, and again where PostgreSQL ended it for the sake of others (SQLSTATE 40P01, a deadlock, or 40001, which asks for it): then it has
- * done nothing. A few times at most.
- */
-export async function writtenAgain<T>(write: () => Promise<T>, tries = 1): Promise<T> {
-  try {
-    return await write();
-  } catch (fault) {
-    if (tries >= mostTries || !/^40(P01|001)$/.test(codeOf(fault))) throw fault;
-    return await writtenAgain(write, tries + 1);
-  }
 }
 
 /** Whether PostgreSQL refused what a row holds (SQLSTATE class 22 or 23): written again it will be refused again. */

@@ -47,6 +47,8 @@ type Options = {
 
 type Query = QueryConfig<unknown[]>;
 
+const mostTries = 5;
+
 /** Makes the connections; none is opened before it is needed. */
 export function openDatabase({
   url,
@@ -65,14 +67,15 @@ export function openDatabase({
   pool.on('connect', (client) => client.on('error', () => {}));
   const listener = makeListener(lasting, onError);
 
-  async function run(query: Query): Promise<QueryResult<Record<string, unknown>>> {
+  // What is run again has done nothing: each statement is a transaction of its own.
+  async function run(query: Query, tries = 1): Promise<QueryResult<Record<string, unknown>>> {
     try {
       return await runOnce(query);
     } catch (fault) {
-      if (!isPlanOutdated(fault)) throw fault;
-      // It has done nothing yet. Without a name it is prepared anew wherever it comes.
+      if (tries >= mostTries || !(isPlanOutdated(fault) || isForOthers(fault))) throw fault;
+      // Without a name it is prepared anew wherever it comes.
       const { name: _, ...unnamed } = query;
-      return await runOnce(unnamed);
+      return await run(isPlanOutdated(fault) ? unnamed : query, tries + 1);
     }
   }
 
@@ -111,6 +114,11 @@ function throwAway(client: PoolClient): void {
 /** Whether a prepared statement went out of date: a migration changed its tables, or the server forgot it. */
 function isPlanOutdated(fault: unknown): boolean {
   return fault instanceof DatabaseError && (fault.routine === 'RevalidateCachedQuery' || fault.code === '26000');
+}
+
+/** Whether PostgreSQL ended a statement for the sake of others: to break a deadlock, or where it asks for it to be run again. */
+function isForOthers(fault: unknown): boolean {
+  return fault instanceof DatabaseError && /^40(P01|001)$/.test(fault.code ?? '');
 }
 
 async function holdLock(settings: ClientConfig, name: string, onLost: () => void): Promise<Lock | undefined> {

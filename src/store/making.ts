@@ -1,6 +1,5 @@
 // Runs that people ask for: by hand, again, and for due times of the past. Where they go stands in belfry.placements.
 
-import { writtenAgain } from './batch.ts';
 import type { Database } from './database.ts';
 
 export type NewRun = {
@@ -28,8 +27,7 @@ export function makingStatements({ sql }: Database) {
      * that is not at its end. One that replaces others has them stopped.
      */
     insert: async (run: NewRun): Promise<{ id: number }[]> =>
-      await writtenAgain(
-        () => sql<{ id: number }[]>`
+      await sql<{ id: number }[]>`
         with job as materialized (
             select j.id, j.name, j.command, j.policy, j.overlap = 'replace' and not ${run.evenIfBusy} as replaces,
                    case when ${run.evenIfBusy} then 'allow' else j.overlap end as overlap
@@ -53,7 +51,6 @@ export function makingStatements({ sql }: Database) {
               from made join placed using (job_id, target)
         )
         select id from made order by id`,
-      ),
 
     /**
      * Makes a run again, as it was: a new run of the same command that points at the old one. Undefined: there is no such run, it is

@@ -82,7 +82,15 @@ export type Fired = {
 
 /** The statements of a tick. */
 export function tickStatements({ sql, orm }: Database) {
-  return { look, fire };
+  // Of a due job, joined to its cursor.
+  const dueColumns = sql.part`
+    j.id, j.name, j.expr, j.timezone, j.blackouts, j.starts_at as "startsAt", j.ends_at as "endsAt", j.spread_ms as "spreadMs",
+    j.revision, j.misfire, j.overlap, j.catchup_window_ms as "catchupWindowMs", j.max_catchup as "maxCatchup",
+    j.paused_at is not null as "isPaused", j.max_runs - due.fired as "runsLeft", due.next_due_at as "nextDueAt"`;
+  // Edited by hand it has its cursor, but is to be worked out again first.
+  const isWorkedOut = sql.part`(j.timezone is not null and j.policy is not null and j.trace_id is not null and j.next_due_at is not null)`;
+
+  return { look, lookAt, fire };
 
   /** Looks for due jobs and leaves the mark that somebody looked. At most `limit` of each kind. Served by cursors_due and jobs_unknown. */
   async function look(limit: number): Promise<DueLook> {
@@ -90,10 +98,7 @@ export function tickStatements({ sql, orm }: Database) {
       with due as materialized (
           select job_id, revision, next_due_at, fired from belfry.cursors where next_due_at <= now() order by next_due_at limit ${limit}
       )
-      select j.id, j.name, j.expr, j.timezone, j.blackouts, j.starts_at as "startsAt", j.ends_at as "endsAt", j.spread_ms as "spreadMs",
-             j.revision, j.misfire, j.overlap, j.catchup_window_ms as "catchupWindowMs", j.max_catchup as "maxCatchup",
-             j.paused_at is not null as "isPaused", j.max_runs - due.fired as "runsLeft", due.next_due_at as "nextDueAt",
-             j.timezone is not null and j.policy is not null and j.trace_id is not null as "isWorkedOut"
+      select ${dueColumns}, ${isWorkedOut} as "isWorkedOut"
         from due
         -- By their ids and nothing else (offset 0 keeps it so): an index of living jobs would be gone through from end to end.
         join (select * from belfry.jobs where id = any (array(select job_id from due)) offset 0) j
@@ -130,6 +135,16 @@ export function tickStatements({ sql, orm }: Database) {
       unknown,
       nextAt: tick.nextAt ?? undefined,
     };
+  }
+
+  /** One job, if it is due by `now` and worked out. Leaves no mark: it looks at no other. */
+  async function lookAt(id: number, now: Date): Promise<DueRow | undefined> {
+    const [found] = await sql<DueRow[]>`
+      select ${dueColumns}
+        from belfry.cursors due
+        join belfry.jobs j on j.id = due.job_id and j.revision = due.revision
+       where due.job_id = ${id} and due.next_due_at <= ${now} and j.enabled and j.deleted_at is null and ${isWorkedOut}`;
+    return found;
   }
 
   /**

@@ -7,7 +7,6 @@ import { rememberSchedules, type JobSchedule, type Scheduled } from '../../src/c
 import { startTicker, tick } from '../../src/crontab/ticker.ts';
 import { workOut } from '../../src/jobs/manage.ts';
 import type { JobRow } from '../../src/store/jobs.ts';
-import type { DueRow } from '../../src/store/ticks.ts';
 import { hasRung, standingClock } from '../support/clock.ts';
 import { clear, jobNow, openStores, placeJob, type Stores } from '../support/jobs.ts';
 import { keptLog } from '../support/log.ts';
@@ -40,7 +39,7 @@ function nodeOf({ jobs }: Stores, schedules: Record<string, JobSchedule> = {}) {
   const dispatch = makeBell(clock);
   const remembered = rememberSchedules();
   const scheduleOf = (job: Scheduled): JobSchedule => schedules[job.name] ?? remembered(job);
-  const managing = { clock, log, kinds, defaultTimezone: 'UTC', scheduleOf, newTraceId: () => 'a new trace', jobs };
+  const managing = { clock, log, kinds, defaultTimezone: 'UTC', scheduleOf, newTraceId: () => 'a new trace', jobs, dispatch };
   const deps = {
     clock,
     log,
@@ -48,7 +47,6 @@ function nodeOf({ jobs }: Stores, schedules: Record<string, JobSchedule> = {}) {
     jobs,
     workOut: (job: JobRow, now: Date) => workOut(managing, job, now),
     scheduleOf,
-    disableFaulty: (job: DueRow, fault: string) => jobs.disableFaulty(job.id, job.revision, fault),
     dispatch,
   };
   return { deps, clock, messages, lines, hasDispatched: () => hasRung(dispatch, clock) };
@@ -189,14 +187,15 @@ describe('a row that was written by hand', () => {
     assert.ok(nextDueAt && nextDueAt > base);
   });
 
-  test('whose schedule cannot be read any more is switched off, and fires nothing', async () => {
+  test('whose schedule cannot be read any more is switched off, and what it was due for is missed', async () => {
     const node = nodeOf(stores, { good: listed() });
     await placeJob(stores, { name: 'stale', timezone: 'Mars/Olympus', nextDueAt: at(-1) });
     await placeJob(stores, { name: 'good', nextDueAt: at(-1) });
     await tick(node.deps);
     const { enabled, fault } = await jobNow(stores, 'stale');
     assert.ok(!enabled && /^timezone: .*Mars\/Olympus/.test(fault ?? ''), String(fault));
-    assert.deepEqual([await runsOf('stale'), (await runsOf('good')).length], [[], 1]);
+    assert.deepEqual(await runsOf('stale'), [{ dueAt: at(-1), count: 1, state: 'skipped', reason: 'missed', catchup: false }]);
+    assert.equal((await runsOf('good')).length, 1);
   });
 });
 
@@ -258,7 +257,10 @@ describe('a job that is changed while a tick thinks', () => {
       };
       await tick({ ...node.deps, jobs: { ...stores.jobs, look } });
       assert.deepEqual(node.messages(), []);
-      assert.equal((await runsOf('changed')).length, what.startsWith('fired') ? 1 : 0);
+      assert.deepEqual(
+        (await runsOf('changed')).map(({ reason }) => reason),
+        [what.startsWith('fired') ? null : 'missed'],
+      );
     });
   }
 });

@@ -2,26 +2,15 @@
 
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
-import { rememberSchedules } from '../../src/crontab/schedules.ts';
 import { parseDefinition } from '../../src/jobs/definition.ts';
 import { applyFile, createJob } from '../../src/jobs/manage.ts';
-import { standingClock } from '../support/clock.ts';
-import { jobNow, noon, openStores } from '../support/jobs.ts';
-import { kinds } from '../support/kinds.ts';
-import { keptLog } from '../support/log.ts';
+import { jobNow, openStores } from '../support/jobs.ts';
+import { managingOn } from '../support/managing.ts';
 import { testDatabase } from '../support/postgres.ts';
 
 const { url } = await testDatabase(test);
 const stores = openStores(test, url);
-const deps = {
-  clock: standingClock(noon),
-  log: keptLog().log,
-  kinds,
-  defaultTimezone: 'UTC',
-  scheduleOf: rememberSchedules(),
-  newTraceId: () => 'a trace',
-  jobs: stores.jobs,
-};
+const { deps } = managingOn(stores);
 const input = { name: 'once', expr: '@at 2000-01-01T00:00:00Z', command: { type: 'noop', target: 'x' } };
 
 describe('a job that will never be due again', () => {

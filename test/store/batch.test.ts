@@ -93,23 +93,6 @@ describe('group commit', () => {
     );
   });
 
-  test('a statement that was ended to break a deadlock, or to be done again, is written again', async () => {
-    const codes = ['40P01', '40001'];
-    const batched = groupCommit(
-      (items: readonly string[]) => {
-        const code = codes.pop();
-        return code === undefined ? Promise.resolve(items) : Promise.reject(Object.assign(new Error('ended'), { code }));
-      },
-      { most: 10 },
-    );
-    assert.deepEqual(await Promise.all([batched.add('a'), batched.add('b')]), ['a', 'b']);
-  });
-
-  test('a deadlock that does not end fails the group', async () => {
-    const batched = groupCommit(() => Promise.reject(Object.assign(new Error('deadlock detected'), { code: '40P01' })), { most: 10 });
-    await assert.rejects(batched.add('a'), /deadlock detected/);
-  });
-
   test("a fault that is no row's own fails the whole group once", async () => {
     let statements = 0;
     const batched = groupCommit(

@@ -56,6 +56,27 @@ describe('a statement', { timeout: 60_000 }, () => {
     assert.deepEqual(row, given);
   });
 
+  for (const [code, why] of Object.entries({ '40P01': 'to break a deadlock', '40001': 'and asks for it again' })) {
+    it(`that PostgreSQL ends ${why} is run again, five times at most`, async (t) => {
+      const { sql } = open(t);
+      // A sequence counts on where all else is undone.
+      await execute(url, 'drop sequence if exists belfry.tries; create sequence belfry.tries');
+      await execute(
+        url,
+        `create or replace function belfry.ended(code text, often integer) returns bigint language plpgsql as $$
+         declare try bigint := nextval('belfry.tries');
+         begin
+             if try <= often then raise exception using errcode = code, message = 'ended for the sake of others'; end if;
+             return try;
+         end $$`,
+      );
+      const triesOf = (often: number) => sql<{ tries: number }[]>`select belfry.ended(${code}, ${often}::integer) as tries`;
+      assert.deepEqual(await triesOf(4), [{ tries: 5 }]);
+      await assert.rejects(triesOf(100), /ended for the sake of others/);
+      assert.deepEqual(await triesOf(10), [{ tries: 11 }], 'it was tried five times');
+    });
+  }
+
   it('returns empty lists, counts as numbers, days as text', async (t) => {
     const { sql } = open(t);
     const [row] =

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { folder, limitMs, startBelfry, until, type Belfry } from '../support/belfry.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
 
@@ -31,6 +32,35 @@ describe('config.toml', { timeout: 2 * limitMs, concurrency: 2 }, () => {
     const told = await belfry.logged(({ msg }) => msg === 'reload_config_failed');
     assert.equal(told['fault'], 'config.toml:1:1 dutys: unknown key; did you mean "duties"?');
     await output(belfry, 'good', 'good\n', told.time);
+  });
+
+  test('edited again and again, also while nobody is up, drops no due time: each is written down once', async (t) => {
+    const { cwd, url, start } = await place(t);
+    let belfry = await start(everySecond('edited', 'echo 0'));
+    await output(belfry, 'edited', '0\n');
+    for (let edit = 1; edit <= 20; edit++) {
+      // Every other time it is to be due by another clock, if at the same times: its cursor is made anew.
+      const zone = edit % 4 < 2 ? 'Europe/Berlin' : 'UTC';
+      const edited = everySecond('edited', `echo ${edit}`, `timezone = "${zone}"\nmax_catchup = ${edit}`);
+      if (edit % 10 === 0) {
+        await belfry.end('SIGTERM');
+        // For longer than is called late.
+        await sleep(7000);
+        belfry = await start(edited);
+      } else {
+        await writeFile(join(cwd, 'config.toml'), edited);
+        process.kill(belfry.pid, 'SIGHUP');
+      }
+      await output(belfry, 'edited', `${edit}\n`);
+    }
+    const [told] = await execute(
+      url,
+      `select sum(due_count)::integer as times, extract(epoch from max(coalesce(last_due_at, due_at)) - min(due_at))::integer + 1 as seconds,
+              count(*) filter (where reason = 'missed') as missed
+         from belfry.records where job_name = 'edited'`,
+    );
+    assert.equal(told?.['times'], told?.['seconds'], 'of every second one');
+    assert.ok(Number(told?.['missed']) >= 2, 'and of when nobody was up, that');
   });
 
   test('that no longer has a job disables it at the next start, and enables it when it is back', async (t) => {
@@ -96,8 +126,8 @@ async function place(t: TestContext) {
   return { url, cwd, start: (config: string): Promise<Belfry> => startBelfry({ cwd, config, env: { BELFRY_DATABASE_URL: url } }) };
 }
 
-function everySecond(name: string, target: string): string {
-  return `[[jobs]]\nname = "${name}"\nexpr = "* * * * * *"\n[jobs.command]\ntype = "shell"\ntarget = "${target}"\n`;
+function everySecond(name: string, target: string, more = ''): string {
+  return `[[jobs]]\nname = "${name}"\nexpr = "* * * * * *"\n${more}\n[jobs.command]\ntype = "shell"\ntarget = "${target}"\n`;
 }
 
 async function job(belfry: Belfry, name: string): Promise<Job> {
