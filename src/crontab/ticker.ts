@@ -37,6 +37,7 @@ const leastAtOnce = 250;
 const mostAtOnce = 2000;
 // As a look has it, which finds a gap where nobody looked for longer.
 const inTimeMs = 5000;
+const jumpMs = 3_600_000;
 // Nobody sleeps longer than this: polling makes sure what NOTIFY makes prompt.
 const longestSleepMs = 1000;
 
@@ -56,6 +57,8 @@ export async function tick(deps: Deps, limit = mostAtOnce): Promise<number> {
   // Before the look, which writes down that somebody ticked: time in which nobody could is missed.
   if (!(await deps.isClockRight())) return longestSleepMs;
   const look = await deps.jobs.look(limit);
+  // It jumped between the two: the next look at the clocks finds out.
+  if (Math.abs(look.now.getTime() - deps.clock.now().getTime()) > jumpMs) return longestSleepMs;
   for (const job of look.unknown) await deps.workOut(job, look.now);
   const moves: Move[] = [];
   for (const job of look.due) {

@@ -61,6 +61,7 @@ export async function deleteJob(deps: ManageDeps, name: string): Promise<void> {
 export async function setEnabled(deps: ManageDeps, name: string, enabled: boolean): Promise<void> {
   const job = await deps.jobs.byName(name);
   if (!job) throw new Refusal('not_found', `job not found: ${show(name)}`);
+  if (job.enabled === enabled) return;
   const nextDueAt = enabled ? firstDue(deps, job) : undefined;
   await edit(deps, job.id, (unlessDueBy) => deps.jobs.setEnabled(job.id, enabled, nextDueAt, unlessDueBy));
 }

@@ -3,16 +3,15 @@
 import assert from 'node:assert/strict';
 import test, { beforeEach, describe } from 'node:test';
 import { makeBell } from '../../src/clock.ts';
-import { rememberSchedules, type JobSchedule, type Scheduled } from '../../src/crontab/schedules.ts';
+import type { JobSchedule, Scheduled } from '../../src/crontab/schedules.ts';
 import { startTicker, tick } from '../../src/crontab/ticker.ts';
 import { workOut } from '../../src/jobs/manage.ts';
 import type { JobRow } from '../../src/store/jobs.ts';
-import { hasRung, standingClock } from '../support/clock.ts';
+import { hasRung } from '../support/clock.ts';
 import { clear, jobNow, openStores, placeJob, type Stores } from '../support/jobs.ts';
-import { keptLog } from '../support/log.ts';
+import { managingOn } from '../support/managing.ts';
 import { scheduleAt } from '../support/schedules.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
-import { kinds } from '../support/kinds.ts';
 
 const { url } = await testDatabase(test);
 const stores = openStores(test, url);
@@ -33,23 +32,16 @@ beforeEach(async () => {
 const listed = (...times: readonly Date[]): JobSchedule => scheduleAt(...times, at(86_400));
 
 /** One node with the crontab duty. Its jobs have the schedules that are given by name; the others, those they say. */
-function nodeOf({ jobs }: Stores, schedules: Record<string, JobSchedule> = {}) {
-  const clock = standingClock();
-  const { log, messages, lines } = keptLog();
-  const dispatch = makeBell(clock);
-  const remembered = rememberSchedules();
-  const scheduleOf = (job: Scheduled): JobSchedule => schedules[job.name] ?? remembered(job);
-  const managing = { clock, log, kinds, defaultTimezone: 'UTC', scheduleOf, newTraceId: () => 'a new trace', jobs, dispatch };
-  const deps = {
-    clock,
-    log,
+function nodeOf(given: Stores, schedules: Record<string, JobSchedule> = {}) {
+  const { deps, clock, messages, lines } = managingOn(given, base);
+  const scheduleOf = (job: Scheduled): JobSchedule => schedules[job.name] ?? deps.scheduleOf(job);
+  const managing = { ...deps, scheduleOf, newTraceId: () => 'a new trace' };
+  const ticking = {
+    ...managing,
     isClockRight: () => Promise.resolve(true),
-    jobs,
     workOut: (job: JobRow, now: Date) => workOut(managing, job, now),
-    scheduleOf,
-    dispatch,
   };
-  return { deps, clock, messages, lines, hasDispatched: () => hasRung(dispatch, clock) };
+  return { deps: ticking, clock, messages, lines, hasDispatched: () => hasRung(deps.dispatch, clock) };
 }
 
 async function runsOf(name: string) {
@@ -87,6 +79,14 @@ describe('a tick', () => {
       (await runsOf('busy')).map(({ dueAt, state }) => [dueAt, state]),
       [-3, -2, -1].map((second) => [at(second), 'queued']),
     );
+  });
+
+  test('for which the clock of the database jumped after it was found right, fires nothing', async () => {
+    const node = nodeOf(stores, { due: listed() });
+    await placeJob(stores, { name: 'due', nextDueAt: at(-1) });
+    node.clock.set(at(-7200));
+    assert.equal(await tick(node.deps), 1000);
+    assert.deepEqual(await runsOf('due'), []);
   });
 
   test('that finds more due than it takes at once is followed by the next at once', async () => {
