@@ -106,6 +106,19 @@ describe('a statement', { timeout: 60_000 }, () => {
     assert.deepEqual(await sql`select current_setting('transaction_isolation') as level`, [{ level: 'read committed' }]);
   });
 
+  it('is planned for a short time and compiled never, whatever the database has for a default', async (t) => {
+    const eager = await testDatabase(t, 'empty');
+    const name = new URL(eager.url).pathname.slice(1);
+    await execute(eager.url, `alter database ${name} set jit = 'on'; alter database ${name} set max_parallel_workers_per_gather = 4`);
+    const settings = ['jit', 'max_parallel_workers_per_gather'];
+    const { sql } = open(t, { url: eager.url, plans: 'by_index' });
+    const rows = await sql`select current_setting(name) as value from unnest(${settings}::text[]) as name`;
+    assert.deepEqual(
+      rows.map(({ value }) => value),
+      ['off', '0'],
+    );
+  });
+
   it('that the server refuses costs no connection', async (t) => {
     const database = open(t, { maxConnections: 1 });
     const before = await pidOf(database);
