@@ -22,7 +22,7 @@ export type LedgerJob = Omit<HistoryJob, 'from'> & {
 
 export type Installation = {
   readonly nodes: readonly ClusterNode[];
-  readonly url: () => string;
+  readonly url: string;
   readonly jobs: readonly HistoryJob[];
   readonly ledger: string;
 };
@@ -75,7 +75,7 @@ export async function judge({ nodes, url, jobs, ledger }: Installation, withinMs
   const healedAt = Date.now();
   const since = performance.now();
   const stillOpen = async (): Promise<string[]> => {
-    const runs = await recordedRuns(url(), 'open');
+    const runs = await recordedRuns(url, 'open');
     return [...unsettledIn({ jobs, runs }, healedAt, Date.now()), ...stalledIn({ jobs, ledger: await readLedger(ledger) }, healedAt)];
   };
   const unsettled = await untilNothing(stillOpen, withinMs);
@@ -84,8 +84,8 @@ export async function judge({ nodes, url, jobs, ledger }: Installation, withinMs
   // All that is due until now has been written down when the edit is done.
   const upTo = Math.floor(Date.now() / 1000) * 1000;
   for (const { name } of jobs) await post(nodes, `/v1/jobs/${name}/disable`, {});
-  if (unsettled.length === 0) await untilNothing(async () => (await recordedRuns(url(), 'open')).map(({ id }) => `run ${id}`), withinMs);
-  const history = { jobs, runs: await recordedRuns(url()), ledger: await readLedger(ledger), upTo };
+  if (unsettled.length === 0) await untilNothing(async () => (await recordedRuns(url, 'open')).map(({ id }) => `run ${id}`), withinMs);
+  const history = { jobs, runs: await recordedRuns(url), ledger: await readLedger(ledger), upTo };
   await Promise.all(nodes.map((node) => node.terminate()));
   const leftBehind = nodes.flatMap(({ name, home }) =>
     processesOf(home).map((process) => `${name} left ${process.name} (${process.pid}) behind`),

@@ -42,13 +42,6 @@ describe('a wire', { timeout: 30_000 }, () => {
     await client.ask('two');
     assert.ok(performance.now() - begun >= 400);
   });
-
-  test('that was led to another server brings new connections there', async (t) => {
-    const [first, second] = [await place(t), await place(t)];
-    first.proxy.leadTo(second.proxy.url);
-    await (await open(t, first.proxy)).ask('one');
-    assert.deepEqual([first.asked, second.asked], [[], ['one']]);
-  });
 });
 
 /** A server that gives back what it gets, and remembers it; a proxy in front of it, and somebody who asks. */

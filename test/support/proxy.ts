@@ -24,13 +24,11 @@ export type Proxy = {
   readonly delay: (ms: number) => void;
   /** The end of `blackhole`, `swallowAnswers` and `delay`. */
   readonly pass: () => void;
-  /** New connections lead to this server instead. */
-  readonly leadTo: (to: string) => void;
 };
 
 /** Starts a proxy in front of the server of a URL. */
 export async function startProxy(scope: Scope, to: string): Promise<Proxy> {
-  let target = new URL(to);
+  const target = new URL(to);
   const pairs = new Set<{ near: Socket; far: Socket; isSilent: boolean }>();
   let delayMs = 0;
   let isSwallowing = false;
@@ -113,9 +111,6 @@ export async function startProxy(scope: Scope, to: string): Promise<Proxy> {
       delayMs = ms;
     },
     pass,
-    leadTo: (other) => {
-      target = new URL(other);
-    },
   };
 }
 

@@ -121,17 +121,17 @@ async function judged(
   for (let number = 1; number <= crontabs; number++) nodes.push(await makeNode(scope, `crontab-${number}`, 'web,crontab', options));
   await startAll(nodes);
   await changeDatabase(url, mutant);
-  const stage = { nodes, url: () => url, redis, ...(await makeJobs(scope, nodes, jobs)) };
+  const stage = { nodes, url, redis, ...(await makeJobs(scope, nodes, jobs)) };
   await play(stage);
   return (await judge(stage, withinMs)).violations;
 }
 
 /** A queue may bring a message twice; here it does so all the time. */
 async function sendAgainWhatRuns({ url, redis, ledger }: Stage): Promise<void> {
-  const [row] = await execute(url(), 'select id from belfry.installation');
+  const [row] = await execute(url, 'select id from belfry.installation');
   const backend = await openBackend({
     redisUrl: redis.url,
-    databaseUrl: url(),
+    databaseUrl: url,
     installation: String(row?.['id']),
     clock: systemClock,
     log: keptLog().log,
@@ -139,7 +139,7 @@ async function sendAgainWhatRuns({ url, redis, ledger }: Stage): Promise<void> {
   const sentAgain = new Set<number>();
   await until(async () => {
     const begun = (await readLedger(ledger)).lines.map(({ runId }) => runId);
-    const running = await execute(url(), `select run_id from belfry.unfinished where state = 'running'`);
+    const running = await execute(url, `select run_id from belfry.unfinished where state = 'running'`);
     const ids = running.map(({ run_id }) => Number(run_id)).filter((id) => begun.includes(id) && !sentAgain.has(id));
     if (ids.length > 0) await backend.send([{ runs: ids }]);
     for (const id of ids) sentAgain.add(id);
@@ -155,13 +155,13 @@ async function letTick({ ledger }: Stage): Promise<void> {
 /** A worker stands still while its command ends; the run is given up and begun anew elsewhere; and then the worker goes on. */
 async function callLostWhatIsPaused({ nodes, url, ledger }: Stage): Promise<void> {
   const { runId } = await seen(ledger, ([first]) => first);
-  const [row] = await execute(url(), `select node from belfry.unfinished where run_id = ${runId}`);
+  const [row] = await execute(url, `select node from belfry.unfinished where run_id = ${runId}`);
   const worker = nodes.find(({ name }) => name === row?.['node']);
   assert.ok(worker, 'the run has a node');
   worker.pause();
   await seen(ledger, (lines) => lines.some((line) => line.runId === runId && line.event === 'end'));
   // As any node would that saw it stand still for a whole lease.
-  await execute(url(), `update belfry.nodes set ended_at = now(), end_reason = 'lost' where name = '${worker.name}' and ended_at is null`);
+  await execute(url, `update belfry.nodes set ended_at = now(), end_reason = 'lost' where name = '${worker.name}' and ended_at is null`);
   await seen(ledger, (lines) => lines.some((line) => line.runId === runId && line.attempt === 2));
   worker.resume();
 }
@@ -172,7 +172,7 @@ async function emptyTheQueue({ nodes, url, redis, ledger }: Stage): Promise<void
   const workers = nodes.filter(({ name }) => name.startsWith('worker'));
   for (const worker of workers) worker.pause();
   await until(async () => {
-    const [row] = await execute(url(), 'select count(*) as sent from belfry.unfinished where sent_at is not null');
+    const [row] = await execute(url, 'select count(*) as sent from belfry.unfinished where sent_at is not null');
     return Number(row?.['sent']) >= 3 || undefined;
   });
   await redis.empty();

@@ -1,19 +1,18 @@
 // The nemesis: an installation of many nodes that does its work while nodes, wires and servers fail as planned.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { join } from 'node:path';
-import { folder, until } from '../support/belfry.ts';
+import { until } from '../support/belfry.ts';
 import { makeNode, startAll, type ClusterNode } from '../support/cluster.ts';
 import type { Fault } from '../support/fault-plan.ts';
 import { makeJobs, type Installation, type LedgerJob } from '../support/judgement.ts';
-import { startOwnPostgres, type OwnPostgres } from '../support/own-postgres.ts';
 import { execute } from '../support/postgres.ts';
 import type { Proxy } from '../support/proxy.ts';
 import { startRedis, type RedisServer } from '../support/redis.ts';
+import { startServer, type Server } from '../support/server.ts';
 
 type Scope = { after(fn: () => Promise<void>): void };
 
-export type Nemesis = Installation & { readonly postgres: OwnPostgres; readonly redis: RedisServer };
+export type Nemesis = Installation & { readonly postgres: Server; readonly redis: RedisServer };
 
 export const nodeNames = ['worker-1', 'worker-2', 'worker-3', 'crontab-1', 'crontab-2', 'crontab-3'];
 
@@ -46,14 +45,9 @@ const nemesisJobs: readonly LedgerJob[] = [
 
 /** Starts three crontab and three worker nodes on servers of their own, and makes the jobs; answers when they are due. */
 export async function startNemesis(scope: Scope): Promise<Nemesis> {
-  const home = await folder(scope);
   const nodes: ClusterNode[] = [];
-  const lead = (url: string): void => {
-    for (const { postgres } of nodes) postgres.leadTo(url);
-  };
-  const postgres = await startOwnPostgres(scope, join(home, 'data'), lead);
-  const redis = await startRedis(scope);
-  const options = { databaseUrl: postgres.url(), redisUrl: redis.url };
+  const [postgres, redis] = [await startServer(scope, { settings: ['fsync=on'] }), await startRedis(scope)];
+  const options = { databaseUrl: postgres.url, redisUrl: redis.url };
   for (const name of nodeNames) nodes.push(await makeNode(scope, name, name.startsWith('worker') ? 'worker' : 'web,crontab', options));
   await startAll(nodes);
   const { jobs, ledger } = await makeJobs(scope, nodes, nemesisJobs);
@@ -113,8 +107,8 @@ async function onWire(wire: Proxy, { kind, forMs }: Fault): Promise<void> {
 }
 
 async function onServer({ postgres, redis }: Nemesis, { kind, forMs }: Fault): Promise<void> {
-  if (kind === 'postgres crashed') await postgres.crash();
-  if (kind === 'backends terminated') await execute(postgres.url(), terminateSome);
+  if (kind === 'postgres crashed') await postgres.stop('immediate');
+  if (kind === 'backends terminated') await execute(postgres.url, terminateSome);
   if (kind === 'redis killed') await redis.kill();
   if (kind === 'redis emptied') await redis.empty();
   if (kind === 'redis hung') redis.hang();

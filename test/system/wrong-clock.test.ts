@@ -9,7 +9,7 @@ import type { Readiness } from '../../src/node/readiness.ts';
 import { folder, limitMs, startBelfry, until, type Belfry } from '../support/belfry.ts';
 import { faketimeMissing, withClock, withClockOf } from '../support/faketime.ts';
 import { fault } from '../support/faults.ts';
-import { startOwnPostgres } from '../support/own-postgres.ts';
+import { startServer } from '../support/server.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
 import { testRedis } from '../support/redis.ts';
 import { place, settledWell, startSeconds } from '../support/settled.ts';
@@ -54,8 +54,8 @@ fault(
     // PostgreSQL and Belfry on one machine, as it were, whose clock is set.
     const onThisMachine = withClockOf(clock);
     Object.assign(environment, onThisMachine);
-    const postgres = await startOwnPostgres(t, await folder(t));
-    const at = await place(t, { url: postgres.url(), env: onThisMachine });
+    const { url } = await startServer(t);
+    const at = await place(t, { url, env: onThisMachine });
     const belfry = await at.start();
     await startSeconds(at, belfry);
 
