@@ -26,12 +26,14 @@ drop trigger jobs_count_edits on belfry.jobs;
 create trigger jobs_count_edits
     before update of name, expr, timezone, enabled, command, retry, timeout_ms, log, on_lost, overlap, misfire, catchup_window_ms, max_catchup,
                      blackouts, starts_at, ends_at, max_runs, spread_ms, pause_after_failures,
-                     run_on, after_jobs, after_on, concurrency, concurrency_key, max_queued
+                     run_on, after_jobs, after_on, concurrency, concurrency_key, max_queued, deleted_at
     on belfry.jobs for each row execute function belfry.job_edited();
 --> statement-breakpoint
 -- An edit that leaves alone when a job is due leaves its cursor where it is. Any other begins it anew from the time of the edit; what has
 -- been due by then and is not dealt with is written down here, should whoever edits not have seen to it.
-create or replace function belfry.jobs_changed() returns trigger language plpgsql as $$
+create or replace function belfry.jobs_changed() returns trigger language plpgsql
+-- Many may be edited at once, of which neither statistics nor an earlier plan know.
+set enable_nestloop = off set plan_cache_mode = force_custom_plan as $$
 declare
     edited bigint[];
     kept   bigint[];
@@ -40,8 +42,13 @@ begin
     edited := array(select made.id from made join was on was.id = made.id
                      where (made.revision, made.next_due_at, made.enabled, made.deleted_at, made.ended_at)
                            is distinct from (was.revision, was.next_due_at, was.enabled, was.deleted_at, was.ended_at));
+    if edited = '{}' then
+        return null;
+    end if;
     kept := array(select c.job_id from belfry.cursors c join made on made.id = c.job_id join was on was.id = c.job_id
-                   where c.job_id = any (edited) and made.enabled and made.deleted_at is null and made.ended_at is null
+                   -- Where the revision stays it is its due time that somebody has set.
+                   where c.job_id = any (edited) and made.revision <> was.revision
+                     and made.enabled and made.deleted_at is null and made.ended_at is null
                      and (made.name, made.expr, made.timezone, made.starts_at, made.ends_at)
                          is not distinct from (was.name, was.expr, was.timezone, was.starts_at, was.ends_at));
     update belfry.cursors c set revision = made.revision, fired = 0 from made where c.job_id = any (kept) and made.id = c.job_id;
@@ -52,7 +59,9 @@ begin
         insert into belfry.runs (job_id, job_name, due_at, command, policy, overlap, queued_at, trace_id)
         select was.id, was.name, gone.next_due_at, was.command, was.policy, was.overlap, now(), was.trace_id
           from gone join was on was.id = gone.job_id join made on made.id = gone.job_id
-         where gone.next_due_at <= now() and was.policy is not null and was.trace_id is not null
+         -- By when it was edited: Belfry's own edits say so.
+         where gone.next_due_at <= case when made.updated_at is distinct from was.updated_at then made.updated_at else now() end
+           and was.policy is not null and was.trace_id is not null
            -- Unless it is due again now.
            and (made.enabled and made.deleted_at is null and made.ended_at is null and made.next_due_at <= gone.next_due_at) is not true
         on conflict (job_id, due_at, target) where cause = 'schedule' do nothing

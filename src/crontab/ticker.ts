@@ -16,7 +16,7 @@ type Deps = {
   readonly isClockRight: () => Promise<boolean>;
   readonly jobs: {
     readonly look: (limit: number) => Promise<DueLook>;
-    readonly lookAt: (id: number, now: Date) => Promise<DueRow | undefined>;
+    readonly lookAt: (id: number, now: Date) => Promise<(DueRow & { readonly isWorkedOut: boolean }) | undefined>;
     readonly fire: (moves: readonly Move[], now: Date) => Promise<readonly Fired[]>;
     /** Switches off a job whose row can't be understood any more. */
     readonly disableFaulty: (id: number, revision: number, fault: string) => Promise<void>;
@@ -37,7 +37,6 @@ const leastAtOnce = 250;
 const mostAtOnce = 2000;
 // As a look has it, which finds a gap where nobody looked for longer.
 const inTimeMs = 5000;
-const jumpMs = 3_600_000;
 // Nobody sleeps longer than this: polling makes sure what NOTIFY makes prompt.
 const longestSleepMs = 1000;
 
@@ -57,8 +56,6 @@ export async function tick(deps: Deps, limit = mostAtOnce): Promise<number> {
   // Before the look, which writes down that somebody ticked: time in which nobody could is missed.
   if (!(await deps.isClockRight())) return longestSleepMs;
   const look = await deps.jobs.look(limit);
-  // It jumped between the two: the next look at the clocks finds out.
-  if (Math.abs(look.now.getTime() - deps.clock.now().getTime()) > jumpMs) return longestSleepMs;
   for (const job of look.unknown) await deps.workOut(job, look.now);
   const moves: Move[] = [];
   for (const job of look.due) {
@@ -75,9 +72,10 @@ export async function tick(deps: Deps, limit = mostAtOnce): Promise<number> {
  * written down as missed and never caught up: that would run what was just edited away.
  */
 export async function fireOverdue(deps: Firing, id: number, now: Date): Promise<void> {
-  const gap = { from: new Date(0), to: new Date(now.getTime() - inTimeMs) };
   for (let due = await deps.jobs.lookAt(id, now); due; due = await deps.jobs.lookAt(id, now)) {
-    const move = await moveOf(deps, { ...due, misfire: 'skip' }, { now, gap });
+    // What was edited by hand since is not run unchecked.
+    const to = due.isWorkedOut ? new Date(now.getTime() - inTimeMs) : now;
+    const move = await moveOf(deps, { ...due, misfire: 'skip' }, { now, gap: { from: new Date(0), to } });
     if (move) await fire(deps, [move], now);
   }
 }

@@ -7,7 +7,7 @@ import { Refusal } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
 import { describeFaults, show } from '../faults.ts';
 import type { Log } from '../observe/log.ts';
-import type { JobRow, WorkedOut, WrittenJob } from '../store/jobs.ts';
+import type { Edit, JobRow, WorkedOut, WrittenJob } from '../store/jobs.ts';
 import { parseDefinition, type JobDefinition } from './definition.ts';
 import { inputOfRow, writtenOf } from './written.ts';
 
@@ -21,11 +21,11 @@ export type ManageDeps = {
   readonly dispatch: Bell;
   readonly jobs: Firing['jobs'] & {
     readonly insert: (job: WrittenJob) => Promise<number | undefined>;
-    readonly update: (id: number, job: WrittenJob, unlessDueBy: Date | undefined) => Promise<boolean>;
+    readonly update: (id: number, job: WrittenJob, edit: Edit) => Promise<boolean>;
     readonly byName: (name: string) => Promise<JobRow | undefined>;
     readonly ofFile: (configId: string) => Promise<readonly JobRow[]>;
-    readonly remove: (name: string, unlessDueBy: Date | undefined) => Promise<boolean>;
-    readonly setEnabled: (id: number, enabled: boolean, nextDueAt: Date | undefined, unlessDueBy: Date | undefined) => Promise<boolean>;
+    readonly remove: (id: number, edit: Edit) => Promise<boolean>;
+    readonly setEnabled: (id: number, enabled: boolean, nextDueAt: Date | undefined, edit: Edit) => Promise<boolean>;
     readonly pause: (name: string, note: string | null, now: Date) => Promise<boolean>;
     readonly resume: (name: string) => Promise<boolean>;
     readonly workOut: (id: number, revision: number, job: WorkedOut) => Promise<void>;
@@ -38,11 +38,12 @@ export async function createJob(deps: ManageDeps, input: unknown, traceId: strin
   const parsed = parseDefinition(input, { ...deps, coerceDigits: true });
   if (!parsed.ok) throw new Refusal('bad_input', describeFaults(parsed.faults));
   const { definition } = parsed;
-  const job = written(deps, definition, { source: 'api', configId: null, traceId });
+  const now = deps.clock.now();
+  const job = written(deps, definition, { source: 'api', configId: null, traceId }, now);
   if (job.nextDueAt === null && definition.expr !== '') {
     throw new Refusal(
       'bad_input',
-      `expr: expected a time to come, got ${show(definition.expr)}, which never fires after ${deps.clock.now().toISOString()}`,
+      `expr: expected a time to come, got ${show(definition.expr)}, which never fires after ${now.toISOString()}`,
     );
   }
   const id = await deps.jobs.insert(job);
@@ -53,7 +54,7 @@ export async function createJob(deps: ManageDeps, input: unknown, traceId: strin
 /** Deletes a job; its runs stay, its name is free. */
 export async function deleteJob(deps: ManageDeps, name: string): Promise<void> {
   const job = await deps.jobs.byName(name);
-  const isDeleted = job && (await edit(deps, job.id, (unlessDueBy) => deps.jobs.remove(name, unlessDueBy)));
+  const isDeleted = job && (await edit(deps, job.id, deps.clock.now(), (how) => deps.jobs.remove(job.id, how)));
   if (isDeleted !== true) throw new Refusal('not_found', `job not found: ${show(name)}`);
 }
 
@@ -62,17 +63,23 @@ export async function setEnabled(deps: ManageDeps, name: string, enabled: boolea
   const job = await deps.jobs.byName(name);
   if (!job) throw new Refusal('not_found', `job not found: ${show(name)}`);
   if (job.enabled === enabled) return;
-  const nextDueAt = enabled ? firstDue(deps, job) : undefined;
-  await edit(deps, job.id, (unlessDueBy) => deps.jobs.setEnabled(job.id, enabled, nextDueAt, unlessDueBy));
+  const now = deps.clock.now();
+  const nextDueAt = enabled ? firstDue(deps, job, now) : undefined;
+  await edit(deps, job.id, now, (how) => deps.jobs.setEnabled(job.id, enabled, nextDueAt, how));
 }
 
 /** From now on its due times are written down as skipped and not run; `note` says why, for those who find it so. */
-export async function pauseJob(deps: Pick<ManageDeps, 'clock' | 'jobs'>, name: string, note: string | undefined): Promise<void> {
-  if (!(await deps.jobs.pause(name, note ?? null, deps.clock.now()))) throw new Refusal('not_found', `job not found: ${show(name)}`);
+export async function pauseJob(deps: ManageDeps, name: string, note: string | undefined): Promise<void> {
+  const now = deps.clock.now();
+  const job = await deps.jobs.byName(name);
+  if (job?.pausedAt === null) await fireOverdue(deps, job.id, now);
+  if (!(await deps.jobs.pause(name, note ?? null, now))) throw new Refusal('not_found', `job not found: ${show(name)}`);
 }
 
 /** A paused job goes on from now. */
-export async function resumeJob(deps: Pick<ManageDeps, 'jobs'>, name: string): Promise<void> {
+export async function resumeJob(deps: ManageDeps, name: string): Promise<void> {
+  const job = await deps.jobs.byName(name);
+  if (job?.pausedAt) await fireOverdue(deps, job.id, deps.clock.now());
   if (!(await deps.jobs.resume(name))) throw new Refusal('not_found', `job not found: ${show(name)}`);
 }
 
@@ -86,7 +93,7 @@ export async function applyFile(deps: ManageDeps, configId: string, definitions:
   const listed = new Set(definitions.map((definition) => definition.name));
   for (const job of owned.values()) {
     if (listed.has(job.name) || !job.enabled) continue;
-    await edit(deps, job.id, (unlessDueBy) => deps.jobs.setEnabled(job.id, false, undefined, unlessDueBy));
+    await edit(deps, job.id, deps.clock.now(), (how) => deps.jobs.setEnabled(job.id, false, undefined, how));
     deps.log.info({ job: job.name }, 'disabled_job_not_in_file');
   }
 }
@@ -108,23 +115,24 @@ export async function workOut(deps: ManageDeps, job: JobRow, now: Date): Promise
 }
 
 /** Undefined: the row was edited by hand, or never worked out; the next tick does that. */
-function firstDue(deps: ManageDeps, job: JobRow): Date | undefined {
+function firstDue(deps: ManageDeps, job: JobRow, now: Date): Date | undefined {
   const parsed = parseDefinition(inputOfRow(job), deps);
   if (!parsed.ok) throw new Refusal('conflict', `job ${job.name} can't be enabled: ${describeFaults(parsed.faults)}`);
   const { source, configId, traceId } = job;
-  if (traceId === null || !isSame(job, written(deps, parsed.definition, { source, configId, traceId }))) return undefined;
-  return deps.scheduleOf(parsed.definition).next(deps.clock.now());
+  if (traceId === null || !isSame(job, written(deps, parsed.definition, { source, configId, traceId }, now))) return undefined;
+  return deps.scheduleOf(parsed.definition).next(now);
 }
 
 async function applyOne(deps: ManageDeps, configId: string, definition: JobDefinition, job: JobRow | undefined): Promise<void> {
   const traceId = job?.traceId ?? deps.newTraceId();
   const fields = { trace_id: traceId, job: definition.name };
-  const wanted = written(deps, definition, { source: 'file', configId, traceId });
+  const now = deps.clock.now();
+  const wanted = written(deps, definition, { source: 'file', configId, traceId }, now);
   if (job && isSame(job, wanted)) {
     deps.log.info(fields, 'add_job_successed');
     return;
   }
-  if (job) await edit(deps, job.id, (unlessDueBy) => deps.jobs.update(job.id, wanted, unlessDueBy));
+  if (job) await edit(deps, job.id, now, (how) => deps.jobs.update(job.id, wanted, how));
   else if ((await deps.jobs.insert(wanted)) === undefined && !(await isOwned(deps, configId, definition.name))) {
     deps.log.error({ ...fields, fault: 'the name is taken by a job that this file does not own' }, 'add_job_failed');
     return;
@@ -132,13 +140,14 @@ async function applyOne(deps: ManageDeps, configId: string, definition: JobDefin
   deps.log.info({ ...fields, changed: true }, 'add_job_successed');
 }
 
-/** Writes an edit; what it would drop is fired before it. Answers whether there was something to be edited. */
-async function edit(deps: ManageDeps, id: number, write: (unlessDueBy: Date | undefined) => Promise<boolean>): Promise<boolean> {
-  // Not before the moment from which the new due times count.
-  const now = deps.clock.now();
-  if (await write(now)) return true;
+/**
+ * Writes an edit of the moment `now`, from which its new due times count; what it would drop, due by then, is fired before it. Answers
+ * whether there was something to be edited.
+ */
+async function edit(deps: ManageDeps, id: number, now: Date, write: (how: Edit) => Promise<boolean>): Promise<boolean> {
+  if (await write({ at: now, evenIfDue: false })) return true;
   await fireOverdue(deps, id, now);
-  return await write(undefined);
+  return await write({ at: now, evenIfDue: true });
 }
 
 /** Whether another node with the same file was a moment quicker. */
@@ -146,8 +155,13 @@ async function isOwned(deps: ManageDeps, configId: string, name: string): Promis
   return (await deps.jobs.byName(name))?.configId === configId;
 }
 
-function written(deps: ManageDeps, definition: JobDefinition, origin: Pick<WrittenJob, 'source' | 'configId' | 'traceId'>): WrittenJob {
-  const nextDueAt = deps.scheduleOf(definition).next(deps.clock.now()) ?? null;
+function written(
+  deps: ManageDeps,
+  definition: JobDefinition,
+  origin: Pick<WrittenJob, 'source' | 'configId' | 'traceId'>,
+  now: Date,
+): WrittenJob {
+  const nextDueAt = deps.scheduleOf(definition).next(now) ?? null;
   return { ...writtenOf(definition), ...origin, nextDueAt };
 }
 

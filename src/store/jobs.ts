@@ -1,6 +1,6 @@
 // Jobs as rows: made, changed, found due, and moved on together with the runs that they fire.
 
-import { and, asc, eq, getTableColumns, gt, isNull, or, sql as drizzleSql } from 'drizzle-orm';
+import { and, asc, eq, getTableColumns, gt, isNull, or, sql as drizzleSql, type SQL } from 'drizzle-orm';
 import { groupCommit, type Batched } from './batch.ts';
 import type { Database, Part } from './database.ts';
 import { cursors, jobs } from './schema.ts';
@@ -50,6 +50,9 @@ export type WorkedOut = Pick<WrittenJob, 'command' | 'policy' | 'timezone' | 'ne
 
 export type DueAgain = Pick<JobRow, 'name' | 'expr' | 'blackouts' | 'startsAt' | 'endsAt' | 'spreadMs'> & { readonly timezone: string };
 
+/** An edit of the moment `at`. Unless `evenIfDue` it is not made where it would drop a due time up to then that nobody has dealt with. */
+export type Edit = { readonly at: Date; readonly evenIfDue: boolean };
+
 export type JobStore = ReturnType<typeof jobStore>;
 
 /** With its moments as texts: JSON.stringify takes four times as long over what has a toJSON of its own. */
@@ -61,8 +64,8 @@ function inTexts(job: WrittenJob) {
 /** The statements about jobs. */
 export function jobStore(database: Database) {
   const { sql, orm } = database;
-  const dropsNothing = (by: Date | undefined): Part =>
-    sql.part`not exists (select from belfry.cursors c where c.job_id = jobs.id and c.next_due_at <= ${by ?? null}::timestamptz)`;
+  const dropsNothing = ({ at, evenIfDue }: Edit): Part =>
+    sql.part`(${evenIfDue} or not exists (select from belfry.cursors c where c.job_id = jobs.id and c.next_due_at <= ${at}))`;
   const inserts: Batched<WrittenJob, number | undefined> = groupCommit(
     async (written) => {
       const rows = await sql<{ id: number; name: string }[]>`
@@ -99,13 +102,13 @@ export function jobStore(database: Database) {
 
     /**
      * Changes a job to what is written. Where that says something else about when, its due time counts from now; else its cursor stays.
-     * Answers whether it was changed: not where that would drop a due time up to `unlessDueBy` that nobody has dealt with.
+     * Answers whether it was changed.
      */
-    update: async (id: number, job: WrittenJob, unlessDueBy?: Date): Promise<boolean> => {
+    update: async (id: number, job: WrittenJob, { at, evenIfDue }: Edit): Promise<boolean> => {
       const rows = await orm
         .update(jobs)
-        .set({ ...job, revision: next(jobs.revision), endedAt: endedAtOf(job), fault: null, updatedAt: drizzleSql`now()` })
-        .where(and(eq(jobs.id, id), isNull(jobs.deletedAt), unlessDueBy && or(keepsCursor(job), notDueBy(unlessDueBy))))
+        .set({ ...job, ...goingOn(job, keepsCursor(job)), revision: next(jobs.revision), fault: null, updatedAt: at })
+        .where(and(eq(jobs.id, id), isNull(jobs.deletedAt), evenIfDue ? undefined : or(keepsCursor(job), notDueBy(at))))
         .returning({ id: jobs.id });
       return rows.length > 0;
     },
@@ -144,21 +147,21 @@ export function jobStore(database: Database) {
         .from(jobs)
         .where(and(eq(jobs.configId, configId), isNull(jobs.deletedAt))),
 
-    /** Soft: runs stay, the name is free. Answers and `unlessDueBy` as of `update`. */
-    remove: async (name: string, unlessDueBy?: Date): Promise<boolean> => {
+    /** Soft: runs stay, the name is free. Answers whether it was deleted. */
+    remove: async (id: number, edit: Edit): Promise<boolean> => {
       const rows = await sql`
-        update belfry.jobs set deleted_at = now(), revision = revision + 1, updated_at = now()
-         where name = ${name} and deleted_at is null and ${dropsNothing(unlessDueBy)} returning id`;
+        update belfry.jobs set deleted_at = now(), revision = revision + 1, updated_at = ${edit.at}
+         where id = ${id} and deleted_at is null and ${dropsNothing(edit)} returning id`;
       return rows.length > 0;
     },
 
-    /** Off: no due times. On: it goes on from `nextDueAt`, never into the past. Answers and `unlessDueBy` as of `update`. */
-    setEnabled: async (id: number, enabled: boolean, nextDueAt: Date | undefined, unlessDueBy?: Date): Promise<boolean> => {
+    /** Off: no due times. On: it goes on from `nextDueAt`, never into the past. Answers whether it was switched. */
+    setEnabled: async (id: number, enabled: boolean, nextDueAt: Date | undefined, edit: Edit): Promise<boolean> => {
       const rows = await sql`
         update belfry.jobs
            set enabled = ${enabled}, next_due_at = ${nextDueAt ?? null}::timestamptz, ended_at = null, fault = null,
-               revision = revision + 1, updated_at = now()
-         where id = ${id} and deleted_at is null and enabled <> ${enabled} and ${dropsNothing(unlessDueBy)} returning id`;
+               revision = revision + 1, updated_at = ${edit.at}
+         where id = ${id} and deleted_at is null and enabled <> ${enabled} and ${dropsNothing(edit)} returning id`;
       return rows.length > 0;
     },
 
@@ -206,7 +209,7 @@ export function jobStore(database: Database) {
     workOut: async (id: number, revision: number, job: WorkedOut): Promise<void> => {
       await orm
         .update(jobs)
-        .set({ ...job, endedAt: endedAtOf(job), revision: next(jobs.revision) })
+        .set({ ...job, ...goingOn(job, drizzleSql`true`), revision: next(jobs.revision) })
         .where(and(eq(jobs.id, id), eq(jobs.revision, revision), isNull(jobs.deletedAt)));
     },
 
@@ -225,14 +228,16 @@ function notDueBy(at: Date) {
 }
 
 /** Whether a job will be due when it is now: what the trigger jobs_changed goes by. */
-function keepsCursor({ name, expr, timezone, enabled, startsAt, endsAt }: WrittenJob) {
+function keepsCursor({ name, expr, timezone, enabled, startsAt, endsAt }: WrittenJob): SQL {
   return drizzleSql`(${jobs.name}, ${jobs.expr}, ${jobs.timezone}, ${jobs.enabled}, ${jobs.startsAt}, ${jobs.endsAt}) is not distinct from
     (${name}::text, ${expr}::text, ${timezone}::text, ${enabled}::boolean, ${startsAt?.toISOString() ?? null}::timestamptz, ${endsAt?.toISOString() ?? null}::timestamptz)`;
 }
 
-/** What is worked out and has no due time is at its end. */
-function endedAtOf({ nextDueAt }: Pick<WrittenJob, 'nextDueAt'>) {
-  return nextDueAt === null ? drizzleSql`now()` : null;
+/** From when a job is due again. What is worked out and has no due time is at its end, unless it keeps a cursor. */
+function goingOn({ nextDueAt }: Pick<WrittenJob, 'nextDueAt'>, keeps: SQL) {
+  if (nextDueAt !== null) return { endedAt: null };
+  const kept = drizzleSql<Date | null>`(select c.next_due_at from ${cursors} c where c.job_id = ${jobs}.id and ${keeps})`;
+  return { nextDueAt: kept, endedAt: drizzleSql<Date | null>`case when ${kept} is null then now() end` };
 }
 
 function next(column: typeof jobs.revision) {

@@ -87,8 +87,9 @@ export function tickStatements({ sql, orm }: Database) {
     j.id, j.name, j.expr, j.timezone, j.blackouts, j.starts_at as "startsAt", j.ends_at as "endsAt", j.spread_ms as "spreadMs",
     j.revision, j.misfire, j.overlap, j.catchup_window_ms as "catchupWindowMs", j.max_catchup as "maxCatchup",
     j.paused_at is not null as "isPaused", j.max_runs - due.fired as "runsLeft", due.next_due_at as "nextDueAt"`;
-  // Edited by hand it has its cursor, but is to be worked out again first.
-  const isWorkedOut = sql.part`(j.timezone is not null and j.policy is not null and j.trace_id is not null and j.next_due_at is not null)`;
+  const wasWorkedOut = sql.part`(j.timezone is not null and j.policy is not null and j.trace_id is not null)`;
+  // Edited by hand since it keeps its cursor, but is to be worked out again first.
+  const isWorkedOut = sql.part`(${wasWorkedOut} and j.next_due_at is not null) as "isWorkedOut"`;
 
   return { look, lookAt, fire };
 
@@ -98,7 +99,7 @@ export function tickStatements({ sql, orm }: Database) {
       with due as materialized (
           select job_id, revision, next_due_at, fired from belfry.cursors where next_due_at <= now() order by next_due_at limit ${limit}
       )
-      select ${dueColumns}, ${isWorkedOut} as "isWorkedOut"
+      select ${dueColumns}, ${isWorkedOut}
         from due
         -- By their ids and nothing else (offset 0 keeps it so): an index of living jobs would be gone through from end to end.
         join (select * from belfry.jobs where id = any (array(select job_id from due)) offset 0) j
@@ -137,13 +138,13 @@ export function tickStatements({ sql, orm }: Database) {
     };
   }
 
-  /** One job, if it is due by `now` and worked out. Leaves no mark: it looks at no other. */
-  async function lookAt(id: number, now: Date): Promise<DueRow | undefined> {
-    const [found] = await sql<DueRow[]>`
-      select ${dueColumns}
+  /** One job, if it is due by `now`. Leaves no mark: it looks at no other. */
+  async function lookAt(id: number, now: Date): Promise<(DueRow & { isWorkedOut: boolean }) | undefined> {
+    const [found] = await sql<(DueRow & { isWorkedOut: boolean })[]>`
+      select ${dueColumns}, ${isWorkedOut}
         from belfry.cursors due
         join belfry.jobs j on j.id = due.job_id and j.revision = due.revision
-       where due.job_id = ${id} and due.next_due_at <= ${now} and j.enabled and j.deleted_at is null and ${isWorkedOut}`;
+       where due.job_id = ${id} and due.next_due_at <= ${now} and j.enabled and j.deleted_at is null and ${wasWorkedOut}`;
     return found;
   }
 
@@ -181,9 +182,12 @@ export function tickStatements({ sql, orm }: Database) {
            where c.job_id = any (${ids}::bigint[]) and c.job_id = move."jobId" and c.revision = move."revision"
              and date_trunc('milliseconds', c.next_due_at) = move."seen" and move."next" is not null
           returning c.job_id, c.revision
+      ), ending as materialized (
+          -- Before their cursors, as an edit locks them.
+          select id from belfry.jobs where id = any (${moves.filter((move) => !move.next).map((move) => move.jobId)}::bigint[]) for no key update
       ), over as (
           delete from belfry.cursors c
-           using move
+           using move join ending on ending.id = move."jobId"
            where c.job_id = any (${ids}::bigint[]) and c.job_id = move."jobId" and c.revision = move."revision"
              and date_trunc('milliseconds', c.next_due_at) = move."seen" and move."next" is null
           returning c.job_id, c.revision

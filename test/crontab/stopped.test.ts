@@ -36,7 +36,6 @@ async function afterMinutes(minutes: number, changed: Partial<WrittenJob>): Prom
     jobs: stores.jobs,
     workOut: () => assert.fail('it is worked out'),
     scheduleOf: rememberSchedules(),
-    disableFaulty: () => assert.fail('it has no fault'),
     dispatch: makeBell(clock),
   };
   while ((await tick(deps)) === 0);

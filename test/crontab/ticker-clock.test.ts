@@ -30,7 +30,6 @@ async function nodeOf(shift = { ms: 0 }) {
     jobs,
     workOut: () => assert.fail('it is worked out'),
     scheduleOf: rememberSchedules(),
-    disableFaulty: () => assert.fail('it has no fault'),
     dispatch: makeBell(clock),
   };
   return { clock, deps, time, messages, lines, shift };

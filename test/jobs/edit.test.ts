@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import test, { beforeEach, describe } from 'node:test';
 import { tick } from '../../src/crontab/ticker.ts';
 import { parseDefinition, type JobDefinition } from '../../src/jobs/definition.ts';
-import { applyFile, deleteJob, setEnabled, workOut } from '../../src/jobs/manage.ts';
+import { applyFile, deleteJob, pauseJob, resumeJob, setEnabled, workOut } from '../../src/jobs/manage.ts';
 import { clear, jobNow, openStores } from '../support/jobs.ts';
 import { managingOn } from '../support/managing.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
@@ -28,15 +28,17 @@ const file = '/a.toml';
 const written = { name: 'nightly', expr: '* * * * *', command: { type: 'noop', target: 'as it was' } };
 
 function definition(changed: Record<string, unknown> = {}): JobDefinition {
-  const parsed = parseDefinition({ ...written, ...changed }, node.deps);
+  const parsed = parseDefinition({ ...written, overlap: 'allow', ...changed }, node.deps);
   assert.ok(parsed.ok);
   return parsed.definition;
 }
 
 /** A job of the file, due since so many seconds; nobody ticked since. */
-async function dueFor(seconds: number): Promise<void> {
-  await applyFile(node.deps, file, [definition()]);
-  await execute(url, `update belfry.cursors set next_due_at = '${at(-seconds).toISOString()}'`);
+async function dueFor(seconds: number, changed: Record<string, unknown> = {}): Promise<void> {
+  const now = node.deps.clock.now();
+  node.clock.set(at(-seconds - 1));
+  await applyFile(node.deps, file, [definition(changed)]);
+  node.clock.set(now);
   await execute(url, `update belfry.installation set last_tick_at = '${at(-seconds - 1).toISOString()}', gap_from = null, gap_to = null`);
 }
 
@@ -91,6 +93,79 @@ describe('a job that has been due for an hour, as Belfry was down', () => {
   });
 });
 
+describe('a job that will not be due again, and is overdue', () => {
+  const mended = { type: 'noop', target: 'mended' };
+
+  test('is run as edited', async () => {
+    const once = { expr: `@at ${at(0).toISOString().replace('.000', '')}` };
+    await dueFor(0, once);
+    await applyFile(node.deps, file, [definition({ ...once, command: mended })]);
+    await tickOnce();
+    assert.deepEqual((await told()).slice(0, 1).flat().slice(0, 2), [at(0), 1]);
+    assert.deepEqual(
+      (await told()).map(([, , , target]) => target),
+      ['mended'],
+    );
+    assert.notEqual((await jobNow(stores, 'nightly')).endedAt, null);
+  });
+
+  for (const [by, edit] of Object.entries({
+    'in the file': (ends: string) => applyFile(node.deps, file, [definition({ ends_at: ends, command: mended })]),
+    'by SQL': () => execute(url, `update belfry.jobs set command = '${JSON.stringify(mended)}'`),
+  })) {
+    test(`has all its due times written down, edited ${by}`, async () => {
+      const ends = at(-600).toISOString();
+      await dueFor(3600, { ends_at: ends });
+      await edit(ends);
+      await tickOnce();
+      await tickOnce();
+      const rows = await told();
+      assert.equal(
+        rows.reduce((sum, [, count]) => sum + Number(count), 0),
+        51,
+      );
+      assert.deepEqual([...new Set(rows.map(([, , , target]) => target))], ['mended']);
+    });
+  }
+});
+
+describe('a job that was edited by SQL and is overdue', () => {
+  test('and is switched off before that was worked out, has all of it written down as missed', async () => {
+    await dueFor(3600);
+    await execute(url, `update belfry.jobs set timeout_ms = 777`);
+    await setEnabled(node.deps, 'nightly', false);
+    assert.deepEqual(await told(), [[at(-3600), 61, 'missed', 'as it was']]);
+  });
+
+  test('to be due at once, is due then', async () => {
+    await applyFile(node.deps, file, [definition()]);
+    await execute(url, `update belfry.jobs set next_due_at = '${at(-1).toISOString()}'`);
+    assert.deepEqual((await jobNow(stores, 'nightly')).nextDueAt, at(-1));
+  });
+
+  test('to be there again after it was deleted, goes on from now', async () => {
+    await dueFor(3600);
+    await deleteJob(node.deps, 'nightly');
+    await execute(url, 'update belfry.jobs set deleted_at = null');
+    await tickOnce();
+    assert.ok(((await jobNow(stores, 'nightly')).nextDueAt ?? base) > base);
+  });
+});
+
+describe('a job that is paused', () => {
+  test('has what came due before that run, and what came due meanwhile written down as paused', async () => {
+    await dueFor(0);
+    node.clock.set(at(1));
+    await pauseJob(node.deps, 'nightly', undefined);
+    node.clock.set(at(150));
+    await resumeJob(node.deps, 'nightly');
+    assert.deepEqual(await told(), [
+      [at(0), 1, 'queued', 'as it was'],
+      [at(60), 2, 'paused', 'as it was'],
+    ]);
+  });
+});
+
 describe('a job that is due this moment', () => {
   beforeEach(async () => {
     await dueFor(0);
@@ -106,6 +181,12 @@ describe('a job that is due this moment', () => {
       assert.deepEqual(await told(), [[at(0), 1, 'queued', 'as it was']]);
     });
   }
+
+  test('and was switched off a moment before, is not run: that is all', async () => {
+    node.clock.set(at(-1));
+    await setEnabled(node.deps, 'nightly', false);
+    assert.deepEqual(await told(), []);
+  });
 
   test('and does something else now, does that', async () => {
     await applyFile(node.deps, file, [definition({ command: { type: 'noop', target: 'mended' } })]);

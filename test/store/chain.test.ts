@@ -19,6 +19,7 @@ import {
   seconds,
   torn,
   wayOf,
+  edited,
 } from '../support/jobs.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
 
@@ -134,10 +135,10 @@ describe('the run that comes after another', () => {
       [['skipped', 'paused']],
     );
     const disabled = await chained();
-    await stores.jobs.setEnabled(disabled.next.id, false, undefined);
+    await stores.jobs.setEnabled(disabled.next.id, false, undefined, edited);
     await runs.record(outcome(await disabled.oneRunning()));
     const deleted = await chained();
-    await stores.jobs.remove(deleted.next.name);
+    await stores.jobs.remove(deleted.next.id, edited);
     await runs.record(outcome(await deleted.oneRunning()));
     assert.deepEqual([...(await disabled.made()), ...(await deleted.made())], []);
   });

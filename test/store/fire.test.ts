@@ -21,6 +21,7 @@ import {
   torn,
   wayOf,
   written,
+  edited,
 } from '../support/jobs.ts';
 import { execute, testDatabase } from '../support/postgres.ts';
 
@@ -112,9 +113,12 @@ describe('a tick that comes too late', () => {
   const changes: [string, (job: JobRow) => Promise<unknown>][] = [
     ['was fired', (job) => jobs.fire([moveOf(job)], noon)],
     ['was edited by SQL', (job) => execute(url, `update belfry.jobs set expr = '0 * * * *' where id = ${job.id}`)],
-    ['was switched off', (job) => jobs.setEnabled(job.id, false, undefined)],
-    ['was switched off and on', (job) => jobs.setEnabled(job.id, false, undefined).then(() => jobs.setEnabled(job.id, true, noon))],
-    ['was deleted', (job) => jobs.remove(job.name)],
+    ['was switched off', (job) => jobs.setEnabled(job.id, false, undefined, edited)],
+    [
+      'was switched off and on',
+      (job) => jobs.setEnabled(job.id, false, undefined, edited).then(() => jobs.setEnabled(job.id, true, noon, edited)),
+    ],
+    ['was deleted', (job) => jobs.remove(job.id, edited)],
   ];
   for (const [what, change] of changes) {
     test(`does not fire a job that ${what} since it was seen, and fires those beside it`, async () => {
@@ -176,7 +180,7 @@ describe('two nodes that fire at once', { timeout: 120_000 }, () => {
       const [ours, theirs] = await Promise.all([
         jobs.fire([moveOf(job)], noon),
         other.jobs.fire([moveOf(job)], noon),
-        jobs.update(job.id, written({ name: job.name, expr: '0 0 * * *', nextDueAt: seconds(7200) })),
+        jobs.update(job.id, written({ name: job.name, expr: '0 0 * * *', nextDueAt: seconds(7200) }), edited),
       ]);
       assert.ok(ours.length + theirs.length <= 1);
       assert.deepEqual((await jobNow(stores, job.name)).nextDueAt, seconds(7200));

@@ -19,6 +19,7 @@ import {
   statesOf,
   torn,
   wayOf,
+  edited,
 } from '../support/jobs.ts';
 import { testDatabase } from '../support/postgres.ts';
 
@@ -76,7 +77,7 @@ describe('a run by hand', () => {
 
   test('is not made of a job that is deleted or was never there', async () => {
     const job = await placeJob(stores);
-    await stores.jobs.remove(job.name);
+    await stores.jobs.remove(job.id, edited);
     assert.equal(await byHand(job.id), undefined);
     assert.equal(await byHand(2 ** 40), undefined);
   });

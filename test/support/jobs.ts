@@ -3,7 +3,7 @@
 import { eq } from 'drizzle-orm';
 import type { Policy } from '../../src/runs/lifecycle.ts';
 import { openDatabase, type Database } from '../../src/store/database.ts';
-import { jobStore, type JobRow, type JobStore, type WrittenJob } from '../../src/store/jobs.ts';
+import { jobStore, type Edit, type JobRow, type JobStore, type WrittenJob } from '../../src/store/jobs.ts';
 import type { Fire, Fired } from '../../src/store/ticks.ts';
 import { nodeStore, type NodeStore } from '../../src/store/nodes.ts';
 import { recordStore, type RecordStore, type RunRow } from '../../src/store/records.ts';
@@ -91,6 +91,14 @@ export async function jobNow({ jobs }: Pick<Stores, 'jobs'>, name: string): Prom
   if (!row) throw new Error(`there is no job ${name}`);
   return row;
 }
+
+/** An edit of this moment, whatever it drops. */
+export const edited: Edit = {
+  get at() {
+    return new Date();
+  },
+  evenIfDue: true,
+};
 
 /** Fires a job as a tick does that finds these times due, and moves its cursor to a second after the last. */
 export async function fire({ jobs }: Pick<Stores, 'jobs'>, job: JobRow, ...due: (Date | Partial<Fire>)[]): Promise<Fired[]> {
