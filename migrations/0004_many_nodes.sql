@@ -64,7 +64,7 @@ begin
            and was.policy is not null and was.trace_id is not null
            -- Unless it is due again now.
            and (made.enabled and made.deleted_at is null and made.ended_at is null and made.next_due_at <= gone.next_due_at) is not true
-        on conflict (job_id, due_at, target) where cause = 'schedule' do nothing
+        on conflict do nothing
         returning id, job_id
     )
     insert into belfry.results (run_id, state, reason, finished_at)
