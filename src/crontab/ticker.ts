@@ -68,8 +68,8 @@ export async function tick(deps: Deps, limit = mostAtOnce): Promise<number> {
 }
 
 /**
- * Fires what one job that is about to be edited is due for by `now`, so that nothing is dropped with its cursor. What nobody dealt with in time is
- * written down as missed and never caught up: that would run what was just edited away.
+ * Fires what one job that is about to be edited is due for by `now`, so that nothing is dropped with its cursor. What nobody dealt
+ * with in time is written down as missed and never caught up: that would run what was just edited away.
  */
 export async function fireOverdue(deps: Firing, id: number, now: Date): Promise<void> {
   for (let due = await deps.jobs.lookAt(id, now); due; due = await deps.jobs.lookAt(id, now)) {
