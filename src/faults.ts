@@ -122,20 +122,21 @@ export function faultsIn(message: string, path: FaultPath): Fault[] {
  */
 export function hostileFaults(input: unknown): Fault[] {
   const faults: Fault[] = [];
-  const visit = (value: unknown, path: FaultPath): void => {
+  const path: (string | number)[] = [];
+  const enter = (key: string | number, value: unknown): void => {
+    path.push(key);
+    if (key === '__proto__' || whyHostile(key, 0) !== undefined) faults.push({ path: [...path], message: 'this key is not allowed' });
+    else visit(value);
+    path.pop();
+  };
+  const visit = (value: unknown): void => {
     if (faults.length > mostTold) return;
     const message = whyHostile(value, path.length);
-    if (message !== undefined) faults.push({ path, message });
-    else if (Array.isArray(value)) value.forEach((item, index) => visit(item, [...path, index]));
-    else if (isTable(value)) {
-      for (const [key, item] of Object.entries(value)) {
-        if (key === '__proto__' || whyHostile(key, 0) !== undefined) {
-          faults.push({ path: [...path, key], message: 'this key is not allowed' });
-        } else visit(item, [...path, key]);
-      }
-    }
+    if (message !== undefined) faults.push({ path: [...path], message });
+    else if (Array.isArray(value)) value.forEach((item, index) => enter(index, item));
+    else if (isTable(value)) for (const key of Object.keys(value)) enter(key, value[key]);
   };
-  visit(input, []);
+  visit(input);
   return faults;
 }
 

@@ -15,6 +15,7 @@ import { Refusal, toldOf } from './errors.ts';
 import { show } from './faults.ts';
 import type { Log } from './observe/log.ts';
 import { beginWork, newTraceId, traceIdOf } from './observe/tracing.ts';
+import { takeOut } from './under-way.ts';
 
 type Deps = {
   readonly clock: Clock;
@@ -117,7 +118,7 @@ export async function listen(app: Hono<DoorEnv>, http: Config['http']): Promise<
         ? app.fetch(new Request('http://localhost/'), { isMalformed: true })
         : new Response(null, { status: 500 }),
   });
-  const underWay = new Set<ServerResponse>();
+  const underWay: ServerResponse[] = [];
   const server = createServer(
     {
       requestTimeout: http.readTimeoutMs,
@@ -127,8 +128,8 @@ export async function listen(app: Hono<DoorEnv>, http: Config['http']): Promise<
       maxHeaderSize: 16_384,
     },
     (incoming, outgoing) => {
-      underWay.add(outgoing);
-      outgoing.on('close', () => underWay.delete(outgoing));
+      underWay.push(outgoing);
+      outgoing.on('close', () => takeOut(underWay, outgoing));
       void answer(incoming, outgoing);
     },
   );

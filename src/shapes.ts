@@ -14,28 +14,31 @@ const day = 24 * hour;
 const unprintable = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/u;
 const unprintableInLines = /(?![\n\r\t])[\p{Cc}\p{Cs}]|(?![\u200c\u200d])\p{Cf}/u;
 
+const written = new RegExp(
+  /^(?=\d)(?:(N)d)?(?:(N)h)?(?:(N)m(?!s))?(?:(N)s)?(?:(N)ms)?$/.source.replaceAll('N', '\\d{1,15}(?:\\.\\d{1,9})?'),
+);
+
+const units: readonly (readonly [string, number])[] = [
+  ['d', day],
+  ['h', hour],
+  ['m', minute],
+  ['s', second],
+  ['ms', 1],
+];
+
 /**
  * The milliseconds of a length of time as written: `"1h30m"`, `"500ms"`, `"1.5s"`; units d, h, m, s, ms, the greater first,
  * each at most once. `undefined` when it is none, or longer than 100 000 days.
  */
 export function parseDuration(text: string): number | undefined {
-  const units = /^(?=\d)(?:(N)d)?(?:(N)h)?(?:(N)m(?!s))?(?:(N)s)?(?:(N)ms)?$/.source.replaceAll('N', '\\d{1,15}(?:\\.\\d{1,9})?');
-  const parts = new RegExp(units).exec(text);
+  const parts = written.exec(text);
   if (parts === null) return undefined;
-  const lengths = [day, hour, minute, second, 1];
-  const ms = lengths.reduce((sum, length, index) => sum + Number(parts[index + 1] ?? 0) * length, 0);
+  const ms = units.reduce((sum, [, length], index) => sum + Number(parts[index + 1] ?? 0) * length, 0);
   return ms <= 100_000 * day ? Math.round(ms) : undefined;
 }
 
 /** A length of time the way `parseDuration` reads it: 5400000 is `1h30m`. */
 export function formatDuration(ms: number): string {
-  const units: [string, number][] = [
-    ['d', day],
-    ['h', hour],
-    ['m', minute],
-    ['s', second],
-    ['ms', 1],
-  ];
   let rest = ms;
   let text = '';
   for (const [unit, length] of units) {

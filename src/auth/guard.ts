@@ -11,7 +11,7 @@ import { show } from '../faults.ts';
  */
 export function guardOrigin(hosts: readonly string[]): MiddlewareHandler {
   const configured = new Set(hosts.map((host) => host.toLowerCase()));
-  return async (c, next) => {
+  return (c, next) => {
     const host = c.req.header('host');
     const name = hostName(host ?? '');
     if (name === undefined || !(isLoopback(name) || configured.has(name))) {
@@ -26,7 +26,7 @@ export function guardOrigin(hosts: readonly string[]): MiddlewareHandler {
     if (site !== undefined && site !== 'same-origin' && site !== 'none') {
       throw new Refusal('not_allowed', `Sec-Fetch-Site: expected no call from a web page of another site, got ${show(site)}`);
     }
-    await next();
+    return next();
   };
 }
 
@@ -35,7 +35,7 @@ export function guardOrigin(hosts: readonly string[]): MiddlewareHandler {
  * be a way past whoever may. The HTTP executor marks what it sends, and no job can take that mark off.
  */
 export function guardJobs(open: ReadonlySet<string>): MiddlewareHandler {
-  return async (c, next) => {
+  return (c, next) => {
     const runId = c.req.header('x-belfry-run-id');
     if (runId !== undefined && !open.has(c.req.path)) {
       const allowed = [...open].join(', ');
@@ -44,7 +44,7 @@ export function guardJobs(open: ReadonlySet<string>): MiddlewareHandler {
         `X-Belfry-Run-Id: a job may not call Belfry itself, but for ${allowed}; got a call of run ${show(runId)}`,
       );
     }
-    await next();
+    return next();
   };
 }
 

@@ -66,15 +66,15 @@ function changed(named: Times, { name, timezone, blackouts = [], startsAt, endsA
 function rememberExpressions(most: number): (job: { name: string; expr: string; timezone: string }) => JobSchedule {
   const known = new Map<string, JobSchedule>();
   return ({ name, expr, timezone }) => {
-    // Where the job's name decides (`H`, `@every`), only the same job shares.
-    const seed = /H|@every/i.test(expr) ? name : '';
-    const key = `${timezone}\n${expr}\n${seed}`;
-    const found = known.get(key);
+    const shared = `${timezone}\n${expr}`;
+    const own = `${shared}\n${name}`;
+    const found = known.get(shared) ?? known.get(own);
     if (found) return found;
     const schedule = { ...parseExpression(expr, timezone, name), hasBlackouts: false, isBlackedOut: never, readyAt: atOnce };
     const oldest = known.size >= most ? known.keys().next().value : undefined;
     if (oldest !== undefined) known.delete(oldest);
-    known.set(key, schedule);
+    // Where the job's name decides (`H`, `@every`), only the same job shares.
+    known.set(/H|@every/i.test(expr) ? own : shared, schedule);
     return schedule;
   };
 }

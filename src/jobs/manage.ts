@@ -35,7 +35,7 @@ export type ManageDeps = {
 /** Makes a job as somebody asked for it over HTTP; answers its id. Refusals: `bad_input` with every fault, `conflict`. */
 export async function createJob(deps: ManageDeps, input: unknown, traceId: string): Promise<{ id: number; name: string }> {
   // Scripts of old send numbers as digits.
-  const parsed = parseDefinition(input, { ...deps, coerceDigits: true });
+  const parsed = parseDefinition(input, { kinds: deps.kinds, defaultTimezone: deps.defaultTimezone, coerceDigits: true });
   if (!parsed.ok) throw new Refusal('bad_input', describeFaults(parsed.faults));
   const { definition } = parsed;
   const now = deps.clock.now();

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
+import { takeOut } from '../under-way.ts';
 
 /** What lies in the queue: the ids of one or more runs. */
 export type Message = { readonly runs: readonly number[] };
@@ -98,7 +99,7 @@ export async function within<T>(ms: number, work: Promise<T>, who: string): Prom
 
 type Listening = {
   readonly worker: { readonly close: (force?: boolean) => Promise<void>; readonly waitUntilReady: () => Promise<void> };
-  readonly taking: ReadonlySet<Promise<void>>;
+  readonly taking: readonly Promise<void>[];
   readonly hangUp: () => void;
   readonly onError: (fault: unknown) => void;
 };
@@ -108,7 +109,7 @@ export function consumerOf({ worker, taking, hangUp, onError }: Listening): Cons
   return {
     close: async () => {
       const closed = worker.close();
-      while (taking.size > 0) await Promise.allSettled(taking);
+      while (taking.length > 0) await Promise.allSettled(taking);
       await within(closingMs, closed, 'the queue').catch(onError);
       closed.catch(onError);
       hangUp();
@@ -123,18 +124,18 @@ export function consumerOf({ worker, taking, hangUp, onError }: Listening): Cons
 /** A processor that remembers what it is at. */
 export function remembering(take: Take): {
   readonly process: (job: { data: Message }) => Promise<void>;
-  readonly taking: Set<Promise<void>>;
+  readonly taking: readonly Promise<void>[];
 } {
-  const taking = new Set<Promise<void>>();
+  const taking: Promise<void>[] = [];
   return {
     taking,
     process: async ({ data }) => {
       const took = take(data);
-      taking.add(took);
+      taking.push(took);
       try {
         await took;
       } finally {
-        taking.delete(took);
+        takeOut(taking, took);
       }
     },
   };

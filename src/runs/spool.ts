@@ -10,6 +10,7 @@ import type { ClaimedRun, RunRecord } from '../store/runs.ts';
 import { claimName } from './lifecycle.ts';
 import { pauseIfFailing, type PausingDeps } from './pausing.ts';
 import { isGone, listKept, putAside, readKept, removeKept, writeKept, type Kept } from './spool-files.ts';
+import { takeOut } from '../under-way.ts';
 
 type Deps = {
   readonly clock: Clock;
@@ -42,7 +43,7 @@ export type Spool = {
   readonly start: () => Loop;
 };
 
-type Entry = Kept & { readonly since: number; readonly leave: () => void; file: Promise<boolean> | undefined };
+type Entry = Kept & { readonly name: string; readonly since: number; readonly leave: () => void; file: Promise<boolean> | undefined };
 
 // Between two tries to record, and how many are made of a result that has no file once this node has to end.
 const retryMs = 1000;
@@ -56,14 +57,14 @@ const never = new AbortController().signal;
 
 /** Makes the spool; a folder is made when something is to be kept. */
 export function makeSpool(deps: Deps): Spool {
-  const pending = new Map<string, Entry>();
+  const pending: Entry[] = [];
   const folderOf = (node: string): string => join(deps.folder, foldedName(node));
   const ours = folderOf(deps.node);
   let isFailing = false;
 
   /** Gives a result its file; false: there can be none now. */
-  const keep = (name: string, entry: Entry): Promise<boolean> =>
-    (entry.file ??= writeKept(ours, name, entry).then(
+  const keep = (entry: Entry): Promise<boolean> =>
+    (entry.file ??= writeKept(ours, entry.name, entry).then(
       () => !(isFailing = false),
       (fault: unknown) => {
         if (!isFailing) deps.log.error({ err: fault, folder: ours }, 'spool_failed');
@@ -73,29 +74,29 @@ export function makeSpool(deps: Deps): Spool {
       },
     ));
 
-  const letGo = async (name: string, entry: Entry): Promise<void> => {
-    pending.delete(name);
-    if (await entry.file) await removeKept(ours, name);
+  const letGo = async (entry: Entry): Promise<void> => {
+    takeOut(pending, entry);
+    if (await entry.file) await removeKept(ours, entry.name);
   };
 
   const write = async (record: RunRecord): Promise<boolean> => (await deps.runs.record(record)) || (await deps.runs.isRecorded(record));
 
-  const recordAtLast = async (name: string, entry: Entry, signal: AbortSignal): Promise<Told> => {
+  const recordAtLast = async (entry: Entry, signal: AbortSignal): Promise<Told> => {
     for (let tries = 1; ; tries++) {
       try {
         const isOurs = await write(entry.record);
-        await letGo(name, entry);
+        await letGo(entry);
         return isOurs ? 'recorded' : 'too_late';
       } catch (fault) {
         if (tries === 1) deps.log.error({ ...about(entry), err: fault }, 'record_delayed');
-        const isKept = await keep(name, entry);
+        const isKept = await keep(entry);
         if (blamesOneRow(fault)) {
-          if (isKept) await putAside(ours, name);
-          pending.delete(name);
+          if (isKept) await putAside(ours, entry.name);
+          takeOut(pending, entry);
           throw fault;
         }
         if (isKept && deps.stopping.aborted) {
-          pending.delete(name);
+          takeOut(pending, entry);
           return 'kept';
         }
         if (signal.aborted && deps.stopping.aborted && tries >= lastTries) throw fault;
@@ -106,9 +107,9 @@ export function makeSpool(deps: Deps): Spool {
 
   const look = async (): Promise<number> => {
     const now = deps.clock.monotonic();
-    for (const [name, entry] of pending) {
-      if (now - entry.since < (deps.stopping.aborted ? lookMs : answerMs)) continue;
-      if ((await keep(name, entry)) && deps.stopping.aborted) entry.leave();
+    for (const entry of pending.filter(({ since }) => now - since >= (deps.stopping.aborted ? lookMs : answerMs))) {
+      // Unless it was written while another was being kept.
+      if (pending.includes(entry) && (await keep(entry)) && deps.stopping.aborted) entry.leave();
     }
     return lookMs;
   };
@@ -152,18 +153,18 @@ export function makeSpool(deps: Deps): Spool {
 
   return {
     record: async (run, record, signal) => {
-      const name = claimName(record);
       const left = Promise.withResolvers<Told>();
       const { id, jobId, jobName, attempt, traceId, policy } = run;
       const entry: Entry = {
+        name: claimName(record),
         run: { id, jobId, jobName, attempt, traceId, policy: { pauseAfterFailures: policy.pauseAfterFailures } },
         record,
         since: deps.clock.monotonic(),
         leave: () => left.resolve('kept'),
         file: undefined,
       };
-      pending.set(name, entry);
-      return await Promise.race([recordAtLast(name, entry, signal), left.promise]);
+      pending.push(entry);
+      return await Promise.race([recordAtLast(entry, signal), left.promise]);
     },
     replay: async (node) => {
       const folder = folderOf(node);
@@ -173,7 +174,7 @@ export function makeSpool(deps: Deps): Spool {
       });
       // What waits in this process finds out by itself that it was written; it is told all the same, as it may have no file. Looked at
       // after the folder: what is just being written there is among it.
-      const waiting = new Map(folder === ours ? pending : []);
+      const waiting = new Map(folder === ours ? pending.map((entry) => [entry.name, entry]) : []);
       const steps = [
         ...[...waiting.values()].map(
           ({ record }) =>

@@ -4,7 +4,7 @@
 import type { Bell, Clock } from '../clock.ts';
 import type { StopReason } from '../executors/executor.ts';
 import type { ClaimedRun } from '../store/runs.ts';
-import { claimName } from './lifecycle.ts';
+import { takeOut } from '../under-way.ts';
 
 type Deps = {
   readonly clock: Clock;
@@ -39,13 +39,16 @@ export type Worker = {
   readonly stop: (graceMs: number, atOnce: AbortSignal) => Promise<void>;
 };
 
+type Attempt = { readonly id: number; readonly stop: AbortController; readonly ended: Promise<void> };
+type Claim = { readonly ids: readonly number[]; readonly ended: Promise<void> };
+
 // So long a message may wait for a slot before its runs are given back for others to take.
 const patienceMs = 250;
 
 /** Makes the slots; nothing runs until something is taken. */
 export function makeWorker(deps: Deps): Worker {
-  const attempts = new Map<string, { id: number; stop: AbortController; ended: Promise<void> }>();
-  const claims = new Map<Promise<void>, readonly number[]>();
+  const attempts: Attempt[] = [];
+  const claims: Claim[] = [];
   const stopping = new AbortController();
   let interrupted = false;
   // How often all was told to stop: a claim that was under way meanwhile belongs to it.
@@ -83,18 +86,19 @@ export function makeWorker(deps: Deps): Worker {
   const start = (run: ClaimedRun, isInterrupted: boolean): void => {
     const stop = new AbortController();
     if (isInterrupted) stop.abort('interrupted' satisfies StopReason);
-    const name = claimName(run);
     const ended = deps.perform(run, stop.signal).finally(() => {
-      attempts.delete(name);
+      takeOut(attempts, attempt);
       release(1);
     });
-    attempts.set(name, { id: run.id, stop, ended });
+    const attempt: Attempt = { id: run.id, stop, ended };
+    attempts.push(attempt);
   };
 
   const claim = (ids: readonly number[]): Promise<void> => {
-    const claiming = claimAndStart(ids).finally(() => claims.delete(claiming));
-    claims.set(claiming, ids);
-    return claiming;
+    const ended = claimAndStart(ids).finally(() => takeOut(claims, claiming));
+    const claiming: Claim = { ids, ended };
+    claims.push(claiming);
+    return ended;
   };
 
   const claimAndStart = async (ids: readonly number[]): Promise<void> => {
@@ -117,7 +121,7 @@ export function makeWorker(deps: Deps): Worker {
 
   const interruptAll = (): void => {
     interruptions++;
-    for (const { stop } of attempts.values()) stop.abort('interrupted' satisfies StopReason);
+    for (const { stop } of attempts) stop.abort('interrupted' satisfies StopReason);
   };
 
   return {
@@ -135,10 +139,10 @@ export function makeWorker(deps: Deps): Worker {
       while (room() === 0 && !stopping.signal.aborted) await slotWithin(60_000);
     },
     busy: () => deps.slots - free,
-    running: () => Array.from(attempts.values(), ({ id }) => id),
-    isClaiming: (id) => [...claims.values()].some((ids) => ids.includes(id)),
+    running: () => attempts.map(({ id }) => id),
+    isClaiming: (id) => claims.some(({ ids }) => ids.includes(id)),
     cancel: (ids) => {
-      for (const { id, stop } of attempts.values()) if (ids.includes(id)) stop.abort('cancelled' satisfies StopReason);
+      for (const { id, stop } of attempts) if (ids.includes(id)) stop.abort('cancelled' satisfies StopReason);
     },
     interruptAll,
     hold: (held) => {
@@ -151,8 +155,8 @@ export function makeWorker(deps: Deps): Worker {
       const over = new AbortController();
       const deadline = AbortSignal.any([atOnce, over.signal]);
       const allEnded = (async () => {
-        while (attempts.size + claims.size > 0) {
-          await Promise.allSettled([...claims.keys(), ...[...attempts.values()].map(({ ended }) => ended)]);
+        while (attempts.length + claims.length > 0) {
+          await Promise.allSettled([...claims, ...attempts].map(({ ended }) => ended));
         }
         over.abort();
       })();

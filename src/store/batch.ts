@@ -1,5 +1,7 @@
 // Group commit: what arrives while a statement is under way rides in the next one. No timer, no added wait when idle.
 
+import { takeOut } from '../under-way.ts';
+
 export type Batched<T, R> = {
   /** Answers with this item's own result once its statement is committed. */
   readonly add: (item: T) => Promise<R>;
@@ -22,7 +24,7 @@ export function groupCommit<T, R>(
   options: { readonly most: number; readonly atOnce?: number },
 ): Batched<T, R> {
   let waiting: Waiting<T, R>[] = [];
-  const underWay = new Set<Promise<void>>();
+  const underWay: Promise<void>[] = [];
   let drains = 0;
 
   const settle = async (group: Waiting<T, R>[]): Promise<void> => {
@@ -52,11 +54,11 @@ export function groupCommit<T, R>(
         waiting.push({ item, resolve, reject });
         if (drains > 0 && (drains >= (options.atOnce ?? 1) || waiting.length < worthASecond)) return;
         drains++;
-        const drained: Promise<void> = drain().finally(() => underWay.delete(drained));
-        underWay.add(drained);
+        const drained: Promise<void> = drain().finally(() => takeOut(underWay, drained));
+        underWay.push(drained);
       }),
     idle: async () => {
-      while (underWay.size > 0) await Promise.all(underWay);
+      while (underWay.length > 0) await Promise.all(underWay);
     },
   };
 }

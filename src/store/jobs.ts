@@ -4,6 +4,7 @@ import { and, asc, eq, getTableColumns, gt, isNull, or, sql as drizzleSql, type 
 import { groupCommit, type Batched } from './batch.ts';
 import type { Database, Part } from './database.ts';
 import { cursors, jobs } from './schema.ts';
+import { arrayText } from './sql.ts';
 import { tickStatements } from './ticks.ts';
 
 /** A row of `jobs`; `nextDueAt` is its next due time. */
@@ -55,12 +56,6 @@ export type Edit = { readonly at: Date; readonly evenIfDue: boolean };
 
 export type JobStore = ReturnType<typeof jobStore>;
 
-/** With its moments as texts: JSON.stringify takes four times as long over what has a toJSON of its own. */
-function inTexts(job: WrittenJob) {
-  const { startsAt, endsAt, nextDueAt } = job;
-  return { ...job, startsAt: startsAt?.toISOString(), endsAt: endsAt?.toISOString(), nextDueAt: nextDueAt?.toISOString() };
-}
-
 /** The statements about jobs. */
 export function jobStore(database: Database) {
   const { sql, orm } = database;
@@ -68,21 +63,48 @@ export function jobStore(database: Database) {
     sql.part`(${evenIfDue} or not exists (select from belfry.cursors c where c.job_id = jobs.id and c.next_due_at <= ${at}))`;
   const inserts: Batched<WrittenJob, number | undefined> = groupCommit(
     async (written) => {
+      const all = <K extends keyof WrittenJob>(column: K) => written.map((job) => job[column]);
+      const json = (column: 'command' | 'retry' | 'policy') =>
+        written.map((job) => (job[column] === null ? null : JSON.stringify(job[column])));
+      const lists = (column: 'blackouts' | 'afterJobs') => written.map((job) => arrayText(job[column]));
       const rows = await sql<{ id: number; name: string }[]>`
         insert into belfry.jobs (name, remark, expr, timezone, enabled, command, retry, timeout_ms, log, on_lost, overlap, misfire,
                                  catchup_window_ms, max_catchup, blackouts, starts_at, ends_at, max_runs, spread_ms, pause_after_failures,
                                  run_on, after_jobs, after_on, concurrency, concurrency_key, max_queued, source, config_id, trace_id, policy, next_due_at, ended_at)
-        select "name", "remark", "expr", "timezone", "enabled", "command", "retry", "timeoutMs", "log", "onLost", "overlap", "misfire",
-               "catchupWindowMs", "maxCatchup", "blackouts", "startsAt", "endsAt", "maxRuns", "spreadMs", "pauseAfterFailures",
-               "runOn", "afterJobs", "afterOn", "concurrency", "concurrencyKey", "maxQueued", "source", "configId", "traceId", "policy", "nextDueAt",
+        select w.*,
                -- Worked out, and never due: it is at its end from the beginning.
-               case when "policy" is not null and "nextDueAt" is null then now() end
-          from json_to_recordset(${JSON.stringify(written.map(inTexts))}::text::json)
-            as w("name" text, "remark" text, "expr" text, "timezone" text, "enabled" boolean, "command" jsonb, "retry" jsonb,
-                 "timeoutMs" bigint, "log" boolean, "onLost" text, "overlap" text, "misfire" text, "catchupWindowMs" bigint,
-                 "maxCatchup" integer, "blackouts" text[], "startsAt" timestamptz, "endsAt" timestamptz, "maxRuns" integer,
-                 "spreadMs" bigint, "pauseAfterFailures" integer, "runOn" text, "afterJobs" text[],
-                 "afterOn" text, "concurrency" integer, "concurrencyKey" text, "maxQueued" integer, "source" text, "configId" text, "traceId" text, "policy" json, "nextDueAt" timestamptz)
+               case when policy is not null and next_due_at is null then now() end
+          from (select unnest(${all('name')}::text[]),
+                       unnest(${all('remark')}::text[]),
+                       unnest(${all('expr')}::text[]),
+                       unnest(${all('timezone')}::text[]),
+                       unnest(${all('enabled')}::boolean[]),
+                       unnest(${json('command')}::jsonb[]),
+                       unnest(${json('retry')}::jsonb[]),
+                       unnest(${all('timeoutMs')}::bigint[]),
+                       unnest(${all('log')}::boolean[]),
+                       unnest(${all('onLost')}::text[]),
+                       unnest(${all('overlap')}::text[]),
+                       unnest(${all('misfire')}::text[]),
+                       unnest(${all('catchupWindowMs')}::bigint[]),
+                       unnest(${all('maxCatchup')}::integer[]),
+                       unnest(${lists('blackouts')}::text[])::text[],
+                       unnest(${all('startsAt')}::timestamptz[]),
+                       unnest(${all('endsAt')}::timestamptz[]),
+                       unnest(${all('maxRuns')}::integer[]),
+                       unnest(${all('spreadMs')}::bigint[]),
+                       unnest(${all('pauseAfterFailures')}::integer[]),
+                       unnest(${all('runOn')}::text[]),
+                       unnest(${lists('afterJobs')}::text[])::text[],
+                       unnest(${all('afterOn')}::text[]),
+                       unnest(${all('concurrency')}::integer[]),
+                       unnest(${all('concurrencyKey')}::text[]),
+                       unnest(${all('maxQueued')}::integer[]),
+                       unnest(${all('source')}::text[]),
+                       unnest(${all('configId')}::text[]),
+                       unnest(${all('traceId')}::text[]),
+                       unnest(${json('policy')}::json[]) as policy,
+                       unnest(${all('nextDueAt')}::timestamptz[]) as next_due_at) as w
             on conflict (name) where deleted_at is null do nothing
         returning id, name`;
       const idOf = new Map(rows.map((row) => [row.name, row.id]));

@@ -72,12 +72,37 @@ function isPart(value: SqlValue | Part): value is Part {
 /** Dates as UTC: the driver would write them in the process's own zone. Throws a RangeError for a Date that is none. */
 function serialised(value: unknown): unknown {
   if (value instanceof Date) return value.toISOString();
-  if (!Array.isArray(value)) return value;
-  const items: readonly unknown[] = value;
-  return items.every(isPlain) ? `{${items.map((item) => item ?? 'NULL').join(',')}}` : items.map(serialised);
+  return Array.isArray(value) ? arrayText(value) : value;
 }
 
-/** Of what nothing needs quotes in an array, which the driver would look for piece by piece. */
-function isPlain(value: unknown): value is number | boolean | null {
-  return value === null || typeof value === 'number' || typeof value === 'boolean';
+/**
+ * An array as PostgreSQL writes it: `{"a","b"}`. Of texts and the like it is JSON's but for the brackets, unless JSON has escaped more
+ * than quotes and backslashes: written at once, where the driver goes through them one by one.
+ */
+export function arrayText(items: readonly unknown[]): string {
+  if (!items.every(isSimple)) return `{${items.map(itemText).join(',')}}`;
+  const json = JSON.stringify(items);
+  return otherEscapes.test(json) ? `{${items.map(itemText).join(',')}}` : `{${json.slice(1, -1)}}`;
+}
+
+const otherEscapes = /\\[^"\\]/;
+
+/** Whether JSON writes it as PostgreSQL would. */
+function isSimple(value: unknown): boolean {
+  if (typeof value === 'number') return Number.isFinite(value);
+  if (value instanceof Date) return Number.isFinite(value.getTime());
+  return value === null || ['string', 'boolean', 'undefined'].includes(typeof value);
+}
+
+function itemText(item: unknown): string {
+  if (typeof item === 'string') return quoted(item);
+  if (item === null || item === undefined) return 'NULL';
+  if (item instanceof Date) return quoted(item.toISOString());
+  if (item instanceof Uint8Array) return quoted(`\\x${Buffer.from(item).toString('hex')}`);
+  if (Array.isArray(item)) return arrayText(item);
+  return typeof item === 'object' ? quoted(JSON.stringify(item)) : String(item);
+}
+
+function quoted(text: string): string {
+  return `"${text.replaceAll(/["\\]/g, '\\$&')}"`;
 }
