@@ -70,7 +70,7 @@ function isPart(value: SqlValue | Part): value is Part {
 }
 
 /** Dates as UTC: the driver would write them in the process's own zone. Throws a RangeError for a Date that is none. */
-function serialised(value: unknown): unknown {
+function serialised(value: SqlValue): unknown {
   if (value instanceof Date) return value.toISOString();
   return Array.isArray(value) ? arrayText(value) : value;
 }
@@ -79,11 +79,13 @@ function serialised(value: unknown): unknown {
  * An array as PostgreSQL writes it: `{"a","b"}`. Of texts and the like it is JSON's but for the brackets, unless JSON has escaped more
  * than quotes and backslashes: written at once, where the driver goes through them one by one.
  */
-export function arrayText(items: readonly unknown[]): string {
+export function arrayText(items: readonly Item[]): string {
   if (!items.every(isSimple)) return `{${items.map(itemText).join(',')}}`;
   const json = JSON.stringify(items);
   return otherEscapes.test(json) ? `{${items.map(itemText).join(',')}}` : `{${json.slice(1, -1)}}`;
 }
+
+type Item = SqlValue | undefined;
 
 const otherEscapes = /\\[^"\\]/;
 
@@ -94,13 +96,13 @@ function isSimple(value: unknown): boolean {
   return value === null || ['string', 'boolean', 'undefined'].includes(typeof value);
 }
 
-function itemText(item: unknown): string {
+function itemText(item: Item): string {
   if (typeof item === 'string') return quoted(item);
   if (item === null || item === undefined) return 'NULL';
   if (item instanceof Date) return quoted(item.toISOString());
   if (item instanceof Uint8Array) return quoted(`\\x${Buffer.from(item).toString('hex')}`);
   if (Array.isArray(item)) return arrayText(item);
-  return typeof item === 'object' ? quoted(JSON.stringify(item)) : String(item);
+  return typeof item === 'object' ? quoted(JSON.stringify(item)) : item.toString();
 }
 
 function quoted(text: string): string {
