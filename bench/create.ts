@@ -26,8 +26,9 @@ const env = {
 const belfry = await start('../src/main.ts', env, /"address":"http:\/\/127\.0\.0\.1:(\d+)"/);
 const echo = await start('support/echo.ts', { PATH: process.env['PATH'] }, /listening on (\d+)/);
 try {
-  await load(echo.port, 'warm', 3000);
-  await load(belfry.port, 'warm', 3000);
+  // So long V8 goes on compiling; a service runs for weeks.
+  await load(echo.port, 'warm', 20_000);
+  await load(belfry.port, 'warm', 20_000);
   const ratios: number[] = [];
   for (let round = 1; round <= rounds; round++) {
     const bare = await load(echo.port, `echo ${round}`, count);
