@@ -45,6 +45,30 @@ describe('a job that is written down', () => {
     );
   });
 
+  test('is there as it was written beside others of other shapes, whatever their texts hold', async () => {
+    const texts = ['plain', 'NULL', '{a,b}', 'a "b"', 'a\\b', '\\"', 'two\nlines\t', "it's", '☃ 😀'];
+    const all = texts.map((text, index) =>
+      written({
+        name: `shape ${text}`,
+        remark: text,
+        expr: index % 2 === 0 ? '' : '0 0 * * *',
+        command: { type: 'shell', target: text, env: { WORD: text } },
+        blackouts: index % 3 === 0 ? [] : [text, '2030-12-24'],
+        afterJobs: index % 2 === 0 ? [text, 'NULL', ''] : [],
+        concurrencyKey: text,
+        concurrency: index + 1,
+        timeoutMs: index % 2 === 0 ? null : 1000,
+        policy: index === 0 ? null : { word: text },
+        nextDueAt: index % 2 === 0 ? null : seconds(index),
+      }),
+    );
+    await Promise.all(all.map((job) => jobs.insert(job)));
+    for (const job of all) {
+      const row: Record<string, unknown> = await jobNow(stores, job.name);
+      for (const [column, value] of Object.entries(job)) assert.deepEqual(row[column], value, `${column} of ${job.name}`);
+    }
+  });
+
   test('is refused when its name is taken, and the one that has it stays', async () => {
     const job = await placeJob(stores, { remark: 'first' });
     assert.equal(await jobs.insert(written({ name: job.name, remark: 'second' })), undefined);
