@@ -14,7 +14,7 @@ const day = 24 * hour;
 const unprintable = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/u;
 const unprintableInLines = /(?![\n\r\t])[\p{Cc}\p{Cs}]|(?![\u200c\u200d])\p{Cf}/u;
 
-const written = new RegExp(
+const lengthOfTime = new RegExp(
   /^(?=\d)(?:(N)d)?(?:(N)h)?(?:(N)m(?!s))?(?:(N)s)?(?:(N)ms)?$/.source.replaceAll('N', '\\d{1,15}(?:\\.\\d{1,9})?'),
 );
 
@@ -31,7 +31,7 @@ const units: readonly (readonly [string, number])[] = [
  * each at most once. `undefined` when it is none, or longer than 100 000 days.
  */
 export function parseDuration(text: string): number | undefined {
-  const parts = written.exec(text);
+  const parts = lengthOfTime.exec(text);
   if (parts === null) return undefined;
   const ms = units.reduce((sum, [, length], index) => sum + Number(parts[index + 1] ?? 0) * length, 0);
   return ms <= 100_000 * day ? Math.round(ms) : undefined;

@@ -74,6 +74,7 @@ export function jobStore(database: Database) {
         select w.*,
                -- Worked out, and never due: it is at its end from the beginning.
                case when policy is not null and next_due_at is null then now() end
+          -- In the order of the columns above. A list a column costs a third less than JSON a row.
           from (select unnest(${all('name')}::text[]),
                        unnest(${all('remark')}::text[]),
                        unnest(${all('expr')}::text[]),

@@ -80,9 +80,9 @@ function serialised(value: SqlValue): unknown {
  * than quotes and backslashes: written at once, where the driver goes through them one by one.
  */
 export function arrayText(items: readonly Item[]): string {
-  if (!items.every(isSimple)) return `{${items.map(itemText).join(',')}}`;
-  const json = JSON.stringify(items);
-  return otherEscapes.test(json) ? `{${items.map(itemText).join(',')}}` : `{${json.slice(1, -1)}}`;
+  const json = items.every(isSimple) ? JSON.stringify(items) : undefined;
+  const text = json === undefined || otherEscapes.test(json) ? items.map(itemText).join(',') : json.slice(1, -1);
+  return `{${text}}`;
 }
 
 type Item = SqlValue | undefined;
