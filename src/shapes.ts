@@ -2,7 +2,7 @@
 // labels, numbers in a range. What they are used for is said where they are used.
 
 import { z } from 'zod';
-import { hintFor, show } from './faults.ts';
+import { hintFor, isTable, show } from './faults.ts';
 
 const second = 1000;
 const minute = 60 * second;
@@ -139,6 +139,41 @@ export function table<Shape extends z.ZodRawShape>(shape: Shape) {
   return z.strictObject(shape, {
     error: (issue) => (issue.code === 'invalid_type' ? 'expected a table' : undefined),
   });
+}
+
+/**
+ * A schema's `safeParse` for tables of which most keys are left out: it looks at the keys that are there, by a schema of these alone
+ * that is made once, and knows what the others come to. What is wrong is told by the whole schema. Nothing in the schema may go by
+ * the moment, or by more than one key.
+ */
+export function parserOf<Schema extends z.ZodObject>(schema: Schema): (input: unknown) => z.ZodSafeParseResult<z.output<Schema>> {
+  const needed = schema.safeParse({}).error?.issues.map(({ path: [key] }) => String(key)) ?? [];
+  const leftOut = schema.omit(maskOf(needed)).parse({});
+  const ofKeys = new Map<string, z.ZodObject>();
+
+  const schemaOf = (input: unknown): z.ZodObject | undefined => {
+    if (!isTable(input)) return undefined;
+    const keys = Object.keys(input);
+    const name = keys.join(' ');
+    const known = ofKeys.get(name);
+    // Whoever sends ever other keys is not to fill the memory.
+    if (known !== undefined || ofKeys.size >= mostSchemas || !keys.every((key) => Object.hasOwn(schema.shape, key))) return known;
+    const made = schema.pick(maskOf([...needed, ...keys]));
+    ofKeys.set(name, made);
+    return made;
+  };
+
+  return (input) => {
+    const parsed = schemaOf(input)?.safeParse(input);
+    // The door where the parts of a table are believed to be the whole.
+    return parsed?.success === true ? { success: true, data: { ...leftOut, ...parsed.data } as z.output<Schema> } : schema.safeParse(input);
+  };
+}
+
+const mostSchemas = 100;
+
+function maskOf(keys: readonly string[]): Record<string, true> {
+  return Object.fromEntries(keys.map((key) => [key, true]));
 }
 
 /** Adds an issue that tells the whole: what was expected and what came. For use in a transform: returns what zod ignores. */

@@ -4,24 +4,27 @@
 import { inspect } from 'node:util';
 import { z } from 'zod';
 import { didYouMean } from '../faults.ts';
+import { parserOf } from '../shapes.ts';
 
 // Whoever made a hundred mistakes is helped by the first ones.
 const mostTold = 20;
 
 /**
- * Parses a command by its schema. Throws one Error with every fault, joined by "; ", each beginning with the path from
+ * What parses a command by its schema. It throws one Error with every fault, joined by "; ", each beginning with the path from
  * the job on: `command.env.PATH: expected …, got …`. `faultsBetween` finds what only shows between fields.
  */
-export function readCommand<Shape extends z.core.$ZodLooseShape>(
+export function commandReader<Shape extends z.core.$ZodLooseShape>(
   schema: z.ZodObject<Shape, z.core.$strict>,
-  command: Record<string, unknown>,
-  faultsBetween: (command: Record<string, unknown>) => readonly string[] = () => [],
-): z.infer<typeof schema> {
-  const read = schema.safeParse(command);
+  faultsBetween: (command: Record<string, unknown>) => readonly string[],
+): (command: Record<string, unknown>) => z.infer<typeof schema> {
+  const parse = parserOf(schema);
   const known = Object.keys(schema.shape);
-  const faults = [...(read.error?.issues ?? []).flatMap((issue) => describeIssue(issue, known)), ...faultsBetween(command)];
-  if (read.success && faults.length === 0) return read.data;
-  throw new Error(faults.join('; '));
+  return (command) => {
+    const read = parse(command);
+    const faults = [...(read.error?.issues ?? []).flatMap((issue) => describeIssue(issue, known)), ...faultsBetween(command)];
+    if (read.success && faults.length === 0) return read.data;
+    throw new Error(faults.join('; '));
+  };
 }
 
 /** A field for which one question decides. `shownAs` replaces the value where it may be a secret. */

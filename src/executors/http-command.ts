@@ -1,7 +1,7 @@
 // What an HTTP command may look like as written down.
 
 import { z } from 'zod';
-import { field, isPlainObject, isText, readCommand, shown, shownAsSecret, texts } from './command.ts';
+import { field, isPlainObject, isText, commandReader, shown, shownAsSecret, texts } from './command.ts';
 
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 const maxTargetBytes = 8 * 1024;
@@ -51,12 +51,14 @@ export type HttpCommand = z.infer<typeof shape>;
 
 /** Checks an HTTP command; throws an Error that names every fault. */
 export function parseHttpCommand(command: Record<string, unknown>): HttpCommand {
-  const parsed = readCommand(shape, command, ({ method, body }) =>
-    upper(method) === 'HEAD' && body !== undefined ? ['command.body: expected no body with HEAD, got one'] : [],
-  );
+  const parsed = read(command);
   // What TOML knows beyond JSON, a date, becomes what JSON makes of it; the same for what will be sent.
   return isPlainJson(parsed.body) ? parsed : { ...parsed, body: JSON.parse(JSON.stringify(parsed.body)) };
 }
+
+const read = commandReader(shape, ({ method, body }) =>
+  upper(method) === 'HEAD' && body !== undefined ? ['command.body: expected no body with HEAD, got one'] : [],
+);
 
 /** Whether an answer with this status is what the command expects: any 2xx unless it says otherwise. */
 export function expectsStatus({ expect_status = ['2xx'] }: HttpCommand, status: number): boolean {

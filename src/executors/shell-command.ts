@@ -1,7 +1,7 @@
 // What a shell command may look like as written down.
 
 import { z } from 'zod';
-import { field, isText, readCommand, shown, shownAsSecret, texts } from './command.ts';
+import { field, isText, commandReader, shown, shownAsSecret, texts } from './command.ts';
 
 const maxTextBytes = 64 * 1024;
 
@@ -38,9 +38,11 @@ export type ShellCommand = Omit<z.infer<typeof shape>, 'method'>;
 
 /** Checks a shell command; throws an Error that names every fault. */
 export function parseShellCommand(command: Record<string, unknown>): ShellCommand {
-  const { method: _, ...parsed } = readCommand(shape, command, faultsBetween);
+  const { method: _, ...parsed } = read(command);
   return parsed;
 }
+
+const read = commandReader(shape, faultsBetween);
 
 function faultsBetween({ target, argv, shell }: Record<string, unknown>): string[] {
   const faults: string[] = [];

@@ -6,7 +6,7 @@ import { messageOf } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
 import { faultsIn, faultsOf, hintFor, hostileFaults, isTable, show } from '../faults.ts';
 import type { Fault } from '../faults.ts';
-import { decimal, duration, flag, formatDuration, label, list, oneOf, prose, refuse, table, wholeNumber } from '../shapes.ts';
+import { decimal, duration, flag, formatDuration, label, list, oneOf, parserOf, prose, refuse, table, wholeNumber } from '../shapes.ts';
 import { parents, placeToRun, placingFaults } from './placing.ts';
 import { blackouts, expressions, missingExpression, moment, scheduleFaults, zoneName } from './when.ts';
 
@@ -84,19 +84,19 @@ const defaultMaxDelayMs = 300_000;
 export function parseDefinition(input: unknown, options: Options): Parsed {
   const hostile = hostileFaults(input);
   if (hostile.length > 0) return { ok: false, faults: hostile };
-  const shape = options.coerceDigits === true ? shapeWithDigits : shapeStrict;
-  const written = shape.safeParse(input);
+  const { shape, parse } = options.coerceDigits === true ? withDigits : strict;
+  const written = parse(input);
   const command = isTable(input) ? checkCommand(input['command'], options.kinds) : noCommand;
   const faults = [...(written.success ? [] : faultsOf(written.error, input, shape)), ...missingExpression(input), ...command.faults];
   if (!written.success || command.executor === undefined || faults.length > 0) return { ok: false, faults };
   return complete(written.data, command, options);
 }
 
-const shapeStrict = shapeOf(false);
-const shapeWithDigits = shapeOf(true);
+const strict = asWritten(false);
+const withDigits = asWritten(true);
 
-function shapeOf(digits: boolean) {
-  return table({
+function asWritten(digits: boolean) {
+  const shape = table({
     name: label(200),
     remark: prose(2000).default(''),
     expr: expressions().optional(),
@@ -132,9 +132,10 @@ function shapeOf(digits: boolean) {
     concurrency_key: label(200).optional(),
     max_queued: wholeNumber(1, 100_000, digits).default(1000),
   });
+  return { shape, parse: parserOf(shape) };
 }
 
-type Written = z.output<typeof shapeStrict>;
+type Written = z.output<typeof strict.shape>;
 type Command = { readonly executor: Executor; readonly command: JobDefinition['command']; readonly faults: Fault[] };
 type NoCommand = { readonly executor?: never; readonly faults: Fault[] };
 

@@ -9,7 +9,8 @@ export type Batched<T, R> = {
   readonly idle: () => Promise<void>;
 };
 
-// Fewer than this are not worth a second statement beside the one under way.
+// Fewer than this, or than went with the one under way, are not worth a second statement beside it: what a statement costs, whatever it
+// carries, is as much as twenty of its rows.
 const worthASecond = 16;
 
 type Waiting<T, R> = { item: T; resolve: (result: R) => void; reject: (reason: unknown) => void };
@@ -26,6 +27,7 @@ export function groupCommit<T, R>(
   let waiting: Waiting<T, R>[] = [];
   const underWay: Promise<void>[] = [];
   let drains = 0;
+  let wentLast = 0;
 
   const settle = async (group: Waiting<T, R>[]): Promise<void> => {
     try {
@@ -43,7 +45,11 @@ export function groupCommit<T, R>(
   const drain = async (): Promise<void> => {
     // One turn of the event loop, so that what arrives together is written together.
     await new Promise((resolve) => setImmediate(resolve));
-    while (waiting.length > 0) await settle(waiting.splice(0, options.most));
+    while (waiting.length > 0) {
+      const group = waiting.splice(0, options.most);
+      wentLast = group.length;
+      await settle(group);
+    }
     // In the same breath as the last look: what comes after it begins anew.
     drains--;
   };
@@ -52,7 +58,7 @@ export function groupCommit<T, R>(
     add: (item) =>
       new Promise<R>((resolve, reject) => {
         waiting.push({ item, resolve, reject });
-        if (drains > 0 && (drains >= (options.atOnce ?? 1) || waiting.length < worthASecond)) return;
+        if (drains > 0 && (drains >= (options.atOnce ?? 1) || waiting.length < Math.max(worthASecond, wentLast))) return;
         drains++;
         const drained: Promise<void> = drain().finally(() => takeOut(underWay, drained));
         underWay.push(drained);

@@ -63,7 +63,9 @@ export function jobStore(database: Database) {
     sql.part`(${evenIfDue} or not exists (select from belfry.cursors c where c.job_id = jobs.id and c.next_due_at <= ${at}))`;
   const inserts: Batched<WrittenJob, number | undefined> = groupCommit(
     async (written) => {
-      const all = <K extends keyof WrittenJob>(column: K) => written.map((job) => job[column]);
+      // Where it is null for all, the list is empty: what `unnest` runs out of is null.
+      const all = <K extends keyof WrittenJob>(column: K) =>
+        written.every((job) => job[column] === null) ? [] : written.map((job) => job[column]);
       const json = (column: 'command' | 'retry' | 'policy') =>
         written.map((job) => (job[column] === null ? null : JSON.stringify(job[column])));
       const lists = (column: 'blackouts' | 'afterJobs') => written.map((job) => arrayText(job[column]));

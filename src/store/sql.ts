@@ -80,6 +80,7 @@ function serialised(value: SqlValue): unknown {
  * than quotes and backslashes: written at once, where the driver goes through them one by one.
  */
 export function arrayText(items: readonly Item[]): string {
+  if (items.length === 0) return '{}';
   const json = items.every(isSimple) ? JSON.stringify(items) : undefined;
   const text = json === undefined || otherEscapes.test(json) ? items.map(itemText).join(',') : json.slice(1, -1);
   return `{${text}}`;
