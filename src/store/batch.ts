@@ -27,6 +27,7 @@ export function groupCommit<T, R>(
   let waiting: Waiting<T, R>[] = [];
   const underWay: Promise<void>[] = [];
   let drains = 0;
+  let isGathering = false;
   let wentLast = 0;
 
   const settle = async (group: Waiting<T, R>[]): Promise<void> => {
@@ -44,7 +45,9 @@ export function groupCommit<T, R>(
 
   const drain = async (): Promise<void> => {
     // One turn of the event loop, so that what arrives together is written together.
+    isGathering = true;
     await new Promise((resolve) => setImmediate(resolve));
+    isGathering = false;
     while (waiting.length > 0) {
       const group = waiting.splice(0, options.most);
       wentLast = group.length;
@@ -58,6 +61,7 @@ export function groupCommit<T, R>(
     add: (item) =>
       new Promise<R>((resolve, reject) => {
         waiting.push({ item, resolve, reject });
+        if (isGathering) return;
         if (drains > 0 && (drains >= (options.atOnce ?? 1) || waiting.length < Math.max(worthASecond, wentLast))) return;
         drains++;
         const drained: Promise<void> = drain().finally(() => takeOut(underWay, drained));

@@ -45,6 +45,24 @@ describe('group commit', () => {
     assert.equal(await last, 'last done');
   });
 
+  test('of two at once, the second is no smaller than the first', async () => {
+    const store = slowStore();
+    const batched = groupCommit(store.write, { most: 100, atOnce: 2 });
+    const added = Array.from({ length: 30 }, () => batched.add('first'));
+    await store.firstSeen;
+    for (let index = 0; index < 29; index++) added.push(batched.add('second'));
+    await turn();
+    assert.equal(store.statements.length, 1);
+    added.push(batched.add('second'));
+    await turn();
+    assert.deepEqual(
+      store.statements.map(({ items }) => items.length),
+      [30, 30],
+    );
+    for (const { commit } of store.statements) commit();
+    assert.equal((await Promise.all(added)).length, 60);
+  });
+
   test('what arrives while a statement is under way rides in the next one', async () => {
     const store = slowStore();
     const batched = groupCommit(store.write, { most: 10 });
