@@ -35,7 +35,7 @@ type Deps = Pick<Place, 'home' | 'user' | 'closed' | 'progress' | 'signal'>;
 export const elsewhere = 'set database.url (BELFRY_DATABASE_URL) to a PostgreSQL of your own';
 
 /**
- * All that PostgreSQL gets to see of an environment. glibc is to keep what a statement has freed for the next one, up to 4 MiB a
+ * All that PostgreSQL gets to see of an environment. glibc is to keep what a statement has freed for the next one, up to 8 MiB a
  * connection: to give it back and fetch it again is an eighth of what a statement costs.
  */
 export const environment = {
