@@ -1,5 +1,5 @@
-// Schemas of single values as people write them in TOML and JSON, each saying what it expects: lengths of time, sizes,
-// labels, numbers in a range. What they are used for is said where they are used.
+// Schemas of values as people write them in TOML and JSON, each saying what it expects: lengths of time, sizes, labels, numbers in a
+// range, and the tables that hold them. What they are used for is said where they are used.
 
 import { z } from 'zod';
 import { hintFor, isTable, show } from './faults.ts';
@@ -144,7 +144,7 @@ export function table<Shape extends z.ZodRawShape>(shape: Shape) {
 /**
  * A schema's `safeParse` for tables of which most keys are left out: it looks at the keys that are there, by a schema of these alone
  * that is made once, and knows what the others come to. What is wrong is told by the whole schema. Nothing in the schema may go by
- * the moment, or by more than one key.
+ * the moment, or by more than one key. The defaults of what is left out are the same objects each time: not to be changed.
  */
 export function parserOf<Schema extends z.ZodObject>(schema: Schema): (input: unknown) => z.ZodSafeParseResult<z.output<Schema>> {
   const needed = schema.safeParse({}).error?.issues.map(({ path: [key] }) => String(key)) ?? [];

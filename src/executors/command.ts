@@ -10,7 +10,7 @@ import { parserOf } from '../shapes.ts';
 const mostTold = 20;
 
 /**
- * What parses a command by its schema. It throws one Error with every fault, joined by "; ", each beginning with the path from
+ * Makes what parses a command by its schema. That throws one Error with every fault, joined by "; ", each beginning with the path from
  * the job on: `command.env.PATH: expected …, got …`. `faultsBetween` finds what only shows between fields.
  */
 export function commandReader<Shape extends z.core.$ZodLooseShape>(

@@ -1,7 +1,7 @@
 // What an HTTP command may look like as written down.
 
 import { z } from 'zod';
-import { field, isPlainObject, isText, commandReader, shown, shownAsSecret, texts } from './command.ts';
+import { commandReader, field, isPlainObject, isText, shown, shownAsSecret, texts } from './command.ts';
 
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 const maxTargetBytes = 8 * 1024;

@@ -1,7 +1,7 @@
 // What a shell command may look like as written down.
 
 import { z } from 'zod';
-import { field, isText, commandReader, shown, shownAsSecret, texts } from './command.ts';
+import { commandReader, field, isText, shown, shownAsSecret, texts } from './command.ts';
 
 const maxTextBytes = 64 * 1024;
 

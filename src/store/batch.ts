@@ -61,6 +61,7 @@ export function groupCommit<T, R>(
     add: (item) =>
       new Promise<R>((resolve, reject) => {
         waiting.push({ item, resolve, reject });
+        // It goes with those that are waited for in this turn.
         if (isGathering) return;
         if (drains > 0 && (drains >= (options.atOnce ?? 1) || waiting.length < Math.max(worthASecond, wentLast))) return;
         drains++;
