@@ -77,10 +77,13 @@ function serialised(value: SqlValue): unknown {
 
 /**
  * An array as PostgreSQL writes it: `{"a","b"}`. Of texts and the like it is JSON's but for the brackets, unless JSON has escaped more
- * than quotes and backslashes: written at once, where the driver goes through them one by one.
+ * than quotes and backslashes: written at once, where the driver goes through them one by one. Columns that say the same in every row
+ * (most do) are written once and repeated.
  */
 export function arrayText(items: readonly Item[]): string {
+  const [first] = items;
   if (items.length === 0) return '{}';
+  if (items.every((item) => item === first)) return `{${`${itemText(first)},`.repeat(items.length).slice(0, -1)}}`;
   const json = items.every(isSimple) ? JSON.stringify(items) : undefined;
   const text = json === undefined || otherEscapes.test(json) ? items.map(itemText).join(',') : json.slice(1, -1);
   return `{${text}}`;

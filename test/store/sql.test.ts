@@ -29,7 +29,9 @@ describe('a list as a parameter', () => {
     '😀',
     "it's",
   ];
-  for (const list of [...words.map((word) => [word]), words, [...words, null], [null], []]) {
+  // Alone, with another, and the same again.
+  const each = words.flatMap((word) => [[word], [word, 'another'], [word, word]]);
+  for (const list of [...each, words, [...words, null], [null], [null, null], []]) {
     it(`of texts comes as it went: ${JSON.stringify(list)}`, async () => {
       assert.deepEqual(await sql`select ${list}::text[] as list`, [{ list }]);
     });
